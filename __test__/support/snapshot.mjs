@@ -1,0 +1,58 @@
+/**
+ * The whole contents of Redis under a queue's name, for assertions on everything that a step has left there:
+ *
+ *   { pending: { list: ['1'] }, 'task:1': { hash: { state: 'pending', … } } }
+ *
+ * Keys come without the queue's name, in order; a key that has a time to live says `expires: true`. Times and
+ * UUIDs differ in every run, so they read `<time>` and `<uuid>`; `mask: (text) => text` shows them as they are.
+ */
+export async function snapshot(redis, queue, { mask = maskTimesAndUuids } = {}) {
+  const found = {}
+  for (const key of (await keysOf(redis, queue)).sort()) {
+    const type = await redis.send('TYPE', key)
+    const name = mask(key.slice(queue.length + 1))
+    if (name in found) throw new Error(`two keys read ${name}: give these tasks ids of their own`)
+    found[name] = { [type]: maskWithin(await readers[type](redis, key), mask) }
+    if ((await redis.send('PTTL', key)) >= 0) found[name].expires = true
+  }
+  return found
+}
+
+export function maskTimesAndUuids(text) {
+  return text
+    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z/g, '<time>')
+    .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<uuid>')
+}
+
+const readers = {
+  string: (redis, key) => redis.send('GET', key),
+  list: (redis, key) => redis.send('LRANGE', key, 0, -1),
+  hash: async (redis, key) => pairs(await redis.send('HGETALL', key)),
+  set: async (redis, key) => (await redis.send('SMEMBERS', key)).sort(),
+  zset: async (redis, key) => pairs(await redis.send('ZRANGE', key, 0, -1, 'WITHSCORES')),
+  stream: (redis, key) => redis.send('XRANGE', key, '-', '+'),
+}
+
+async function keysOf(redis, queue) {
+  const pattern = `${queue.replace(/[\\*?[\]]/g, '\\$&')}:*`
+  const keys = new Set()
+  let cursor = '0'
+  do {
+    const [next, some] = await redis.send('SCAN', cursor, 'MATCH', pattern, 'COUNT', 1000)
+    for (const key of some) keys.add(key)
+    cursor = next
+  } while (cursor !== '0')
+  return [...keys]
+}
+
+function pairs(flat) {
+  const entries = []
+  for (let i = 0; i < flat.length; i += 2) entries.push([flat[i], flat[i + 1]])
+  return Object.fromEntries(entries)
+}
+
+function maskWithin(value, mask) {
+  if (typeof value === 'string') return mask(value)
+  if (Array.isArray(value)) return value.map((item) => maskWithin(item, mask))
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [mask(name), maskWithin(item, mask)]))
+}

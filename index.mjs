@@ -1,0 +1,13 @@
+import dothis from './index.js'
+
+export default dothis
+export const {
+  ArgsError,
+  CancelledError,
+  ClosedError,
+  ConnectionError,
+  DothisError,
+  RefusedError,
+  TaskFailedError,
+  TimeoutError,
+} = dothis

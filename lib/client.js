@@ -1,0 +1,400 @@
+const { randomUUID } = require('node:crypto')
+const binding = require('../binding.js')
+const check = require('./check.js')
+const { Emitter } = require('./emitter.js')
+const errors = require('./errors.js')
+const { Port } = require('./port.js')
+const { Task } = require('./task.js')
+const { fromHash, originalTask } = require('./wire-task.js')
+const { Worker } = require('./worker.js')
+
+const { ClosedError, TaskFailedError, TimeoutError, subject } = errors
+
+// Kinds of items in a client's mailbox, and flags of a line; src/node/client.rs has the same.
+const ENQUEUED = 0
+const VALUE = 1
+const FAILED = 2
+const TIMED_OUT = 3
+const GONE = 4
+const UNKNOWN = 5
+const ERROR = 6
+const HASH = 7
+const CONNECTED = 8
+const ACKNOWLEDGE = 1
+const WAIT = 2
+const AGAIN = 4
+
+/** How much one native call hands over, in characters, and how many tasks `enqueueMany` sends ahead. */
+const FLUSH_LENGTH = 1024 * 1024
+const MANY_CHUNK = 1_000
+const MANY_AHEAD = 4
+
+const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
+const ENQUEUE_OPTIONS = ['id']
+const CALL_OPTIONS = ['id', 'timeout', 'signal']
+const WAIT_OPTIONS = ['timeout', 'signal']
+const TLS_OPTIONS = ['ca', 'cert', 'key']
+
+class Client extends Emitter {
+  #native
+  #port = new Port((item) => this.#deliver(item))
+  /** What is under way, by token: { resolve, reject, kind, id, function, … }. */
+  #open = new Map()
+  #lastToken = 0
+  #lines = []
+  #linesLength = 0
+  #workers = new Set()
+  #closing
+  #closed = false
+  #whenEmpty
+
+  constructor(options) {
+    super()
+    const given = check.options(options, CLIENT_OPTIONS, "the client's options")
+    const tls = check.options(given.tls, TLS_OPTIONS, 'tls')
+    this.url = check.name(given.url ?? 'redis://127.0.0.1:6379', 'url')
+    this.queue = check.name(given.queue ?? 'dothis', 'queue')
+    const native = {
+      url: this.url,
+      queue: this.queue,
+      ca: check.text(tls.ca, 'tls.ca'),
+      cert: check.text(tls.cert, 'tls.cert'),
+      key: check.text(tls.key, 'tls.key'),
+      commandTimeout: check.duration(given.commandTimeout ?? 10_000, 'commandTimeout') ?? Number.MAX_VALUE,
+      maxArgsBytes: check.integer(given.maxArgsBytes, 'maxArgsBytes', {
+        min: 2,
+        max: 256 * 1024 * 1024,
+        byDefault: 64 * 1024 * 1024,
+      }),
+    }
+    try {
+      this.#native = new binding.NativeClient(native, this.#port.wake)
+    } catch (error) {
+      throw errors.fromThrown(error)
+    }
+    this.#port.open(this.#native)
+  }
+
+  async enqueue(name, args, options) {
+    const { id = randomUUID() } = this.#taskOptions(options, ENQUEUE_OPTIONS)
+    return await this.#submit(name, args, { id, flags: ACKNOWLEDGE })
+  }
+
+  async enqueueMany(list) {
+    this.#mustBeOpen()
+    if (typeof list?.[Symbol.iterator] !== 'function') {
+      throw new errors.ArgsError('enqueueMany takes a list of { function, args, … }')
+    }
+    const lines = Array.from(list, (entry, index) => this.#manyLine(entry, index))
+    const tasks = []
+    const chunks = []
+    for (let start = 0; start < lines.length; start += MANY_CHUNK) {
+      if (chunks.length >= MANY_AHEAD) tasks.push(...(await chunks.shift()))
+      const chunk = lines.slice(start, start + MANY_CHUNK).map((line) => this.#send(line))
+      const sent = Promise.all(chunk)
+      sent.catch(() => {}) // Reported where it is awaited, in its turn.
+      chunks.push(sent)
+    }
+    for (const chunk of chunks) tasks.push(...(await chunk))
+    return tasks
+  }
+
+  #manyLine(entry, index) {
+    const given = check.options(entry, ['function', 'args', ...ENQUEUE_OPTIONS], `entry ${index}`)
+    const name = check.name(given.function, `entry ${index}: function`)
+    const id = given.id === undefined ? randomUUID() : check.name(given.id, `entry ${index}: id`)
+    const args = check.args(given.args, { function: name, taskId: id })
+    return { name, args, id, flags: ACKNOWLEDGE }
+  }
+
+  async call(name, args, options) {
+    const { id = randomUUID(), timeout, signal } = this.#taskOptions(options, CALL_OPTIONS)
+    return await this.#submit(name, args, { id, flags: WAIT, timeout, signal })
+  }
+
+  async result(id, options) {
+    this.#mustBeOpen()
+    const { timeout, signal } = this.#waitOptions(options)
+    return await this.#wait(check.name(id, 'id'), undefined, timeout, signal)
+  }
+
+  async get(id) {
+    const hash = await this.#read(id)
+    return hash && fromHash(id, hash)
+  }
+
+  work(handlers, options) {
+    this.#mustBeOpen()
+    const worker = new Worker(this, this.#native, handlers, options)
+    this.#workers.add(worker)
+    worker.once('closed', () => this.#workers.delete(worker))
+    return worker
+  }
+
+  health() {
+    const [connection, reason] = this.#native.health()
+    const health = { status: this.#closed ? 'closed' : connection, pending: this.#open.size }
+    if (reason && connection !== 'connected') health.reason = reason
+    return health
+  }
+
+  /** Its workers first, then what is on its way to Redis; waits that are open end with a ClosedError. */
+  close(options) {
+    this.#closing ??= this.#close(options, (entry) => entry.kind === 'wait')
+    return this.#closing
+  }
+
+  // The original's calls.
+
+  task(name, args, callback) {
+    return this.taskwithid(randomUUID(), name, args, callback)
+  }
+
+  taskwithid(id, name, args, callback) {
+    const [givenArgs, done] = typeof args === 'function' ? [undefined, args] : [args, callback]
+    const submit = async () => {
+      check.name(id, 'id')
+      return await this.#submit(name, givenArgs, { id, flags: WAIT | AGAIN })
+    }
+    const promise = submit()
+    // The original's users listen to events or pass a callback; a failure is then no unhandled rejection.
+    promise.then(
+      (value) => this.#tellSuccess(id, value, done),
+      (error) => this.#tellFailure(id, error, done),
+    )
+    return promise
+  }
+
+  gettask(id, callback) {
+    const promise = this.#read(id).then((hash) => hash && originalTask(hash))
+    if (callback) {
+      promise.then(
+        (task) => process.nextTick(callback, null, task),
+        (error) => process.nextTick(callback, error),
+      )
+    }
+    return promise
+  }
+
+  quit() {
+    this.#closing ??= this.#close(undefined, () => false)
+    return this.#closing
+  }
+
+  end() {
+    this.#closing ??= this.#close({ timeout: 0 }, () => true)
+    return this.#closing
+  }
+
+  // What the above is made of.
+
+  #taskOptions(options, known) {
+    this.#mustBeOpen()
+    const given = check.options(options, known, 'options')
+    if (given.id !== undefined) check.name(given.id, 'id')
+    return { id: given.id, ...this.#times(given) }
+  }
+
+  #waitOptions(options) {
+    return this.#times(check.options(options, WAIT_OPTIONS, 'options'))
+  }
+
+  #times({ timeout, signal }) {
+    return { timeout: check.duration(timeout, 'timeout'), signal: check.signal(signal) }
+  }
+
+  #mustBeOpen() {
+    if (this.#closed || (this.#closing && this.#workers.size === 0)) {
+      throw new ClosedError('this client is closed; make another with dothis(url, queue)')
+    }
+  }
+
+  #submit(name, args, { id, flags, timeout, signal }) {
+    this.#mustBeOpen()
+    check.name(name, 'function', { taskId: id })
+    return this.#send({
+      name,
+      args: check.args(args, { function: name, taskId: id }),
+      id,
+      flags,
+      timeout,
+      signal,
+    })
+  }
+
+  /** One task to the native side, together with whatever else this tick brings. */
+  #send({ name, args, id, flags, timeout, signal }) {
+    return this.#request({ kind: flags & WAIT ? 'wait' : 'enqueue', id, function: name }, signal, (token) => {
+      const line = `[${token},${flags},${JSON.stringify(id)},${JSON.stringify(name)},${args},${timeout ?? null}]`
+      if (this.#lines.push(line) === 1) process.nextTick(() => this.#flush())
+      this.#linesLength += line.length
+      if (this.#linesLength > FLUSH_LENGTH) this.#flush()
+    })
+  }
+
+  #flush() {
+    if (this.#lines.length === 0) return
+    const lines = this.#lines
+    this.#lines = []
+    this.#linesLength = 0
+    this.#native.enqueue(`[${lines.join(',')}]`)
+  }
+
+  #wait(id, name, timeout, signal) {
+    return this.#request({ kind: 'wait', id, function: name }, signal, (token) => {
+      this.#native.wait(token, id, timeout)
+    })
+  }
+
+  async #read(id) {
+    this.#mustBeOpen()
+    check.name(id, 'id')
+    return await this.#request({ kind: 'read', id }, undefined, (token) => this.#native.read(token, id))
+  }
+
+  /** Opens an entry, and a promise for how it ends. */
+  #request(entry, signal, start) {
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    return new Promise((resolve, reject) => {
+      entry.resolve = resolve
+      entry.reject = reject
+      const token = this.#nextToken()
+      this.#open.set(token, entry)
+      this.#port.hold()
+      if (signal) {
+        const abort = () => {
+          this.#flush() // The wait must be known before it can be given up.
+          this.#native.unwait(token, entry.id)
+          this.#end(token)?.reject(signal.reason)
+        }
+        signal.addEventListener('abort', abort, { once: true })
+        entry.unlisten = () => signal.removeEventListener('abort', abort)
+      }
+      start(token)
+    })
+  }
+
+  #nextToken() {
+    do this.#lastToken = (this.#lastToken + 1) >>> 0
+    while (this.#open.has(this.#lastToken))
+    return this.#lastToken
+  }
+
+  #end(token) {
+    const entry = this.#open.get(token)
+    if (!entry) return undefined
+    this.#open.delete(token)
+    entry.unlisten?.()
+    this.#port.release()
+    if (this.#open.size === 0) this.#whenEmpty?.()
+    return entry
+  }
+
+  #deliver(item) {
+    const [kind, token] = item
+    if (kind >= CONNECTED) {
+      if (kind === CONNECTED) this.announce('connected')
+      else this.announce('disconnected', item[2])
+      return
+    }
+    const entry = this.#end(token)
+    if (!entry) return
+    switch (kind) {
+      case ENQUEUED:
+        entry.resolve(new Task(this, entry.id, entry.function, item[2] === 1))
+        break
+      case VALUE:
+        entry.resolve(item[2])
+        break
+      case HASH:
+        entry.resolve(Object.keys(item[2]).length ? item[2] : null)
+        break
+      default:
+        entry.reject(this.#error(kind, entry, item))
+    }
+  }
+
+  #error(kind, entry, item) {
+    const about = { taskId: entry.id, function: entry.function }
+    switch (kind) {
+      case FAILED:
+        return new TaskFailedError(item[2], item[3], about)
+      case TIMED_OUT:
+        return new TimeoutError(
+          `${subject(about)} has not finished in the time given to this wait. The task goes on; ` +
+            'client.result(id) waits for it again.',
+          about,
+        )
+      case GONE:
+        return new TaskFailedError(
+          'its key has vanished from Redis: it was deleted, or it expired',
+          undefined,
+          about,
+        )
+      case UNKNOWN:
+        return new TimeoutError(
+          `there has been no ${subject(about)} in queue "${this.queue}" since this wait began. Is the id right?`,
+          about,
+        )
+      case ERROR:
+        return errors.fromNative(item[2], item[3], about)
+      default:
+        return new Error(`dothis: an item of unknown kind ${kind}`)
+    }
+  }
+
+  async #tellSuccess(id, value, callback) {
+    if (!callback && this.listenerCount('success') === 0) return
+    const task = await this.#hashOf(id)
+    if (callback) process.nextTick(callback, null, value, task)
+    this.announce('success', value, task)
+  }
+
+  async #tellFailure(id, error, callback) {
+    if (!(error instanceof TaskFailedError)) {
+      if (callback) process.nextTick(callback, error)
+      this.announce('error', error)
+      return
+    }
+    if (!callback && this.listenerCount('failure') === 0) return
+    const task = await this.#hashOf(id)
+    const exception = error.exception ?? task ?? error
+    if (callback) process.nextTick(callback, exception, null, task)
+    this.announce('failure', exception, task)
+  }
+
+  async #hashOf(id) {
+    const hash = await this.#request({ kind: 'read', id }, undefined, (token) =>
+      this.#native.read(token, id),
+    ).catch(() => null)
+    return hash && originalTask(hash)
+  }
+
+  async #close(options, abandon) {
+    const { timeout } = check.options(options, ['timeout'], 'options')
+    const closings = [...this.#workers].map((worker) => worker.close({ timeout }))
+    const failure = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
+    this.#closed = true
+    this.#flush()
+    const error = new ClosedError('the client was closed before this call was through')
+    for (const [token, entry] of this.#open) {
+      if (!abandon(entry)) continue
+      this.#native.unwait(token, entry.id)
+      this.#end(token)
+      entry.reject(error)
+    }
+    if (this.#open.size > 0) {
+      await new Promise((resolve) => {
+        this.#whenEmpty = resolve
+      })
+    }
+    this.#native.close()
+    this.#port.close()
+    this.announce('closed')
+    if (failure) throw failure.reason
+  }
+}
+
+if (Symbol.asyncDispose) Client.prototype[Symbol.asyncDispose] = Client.prototype.close
+
+module.exports = { Client }

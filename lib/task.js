@@ -1,0 +1,53 @@
+/** A handle on a task that was enqueued. */
+class Task {
+  #client
+
+  constructor(client, id, name, created) {
+    this.#client = client
+    this.id = id
+    this.function = name
+    this.created = created
+  }
+
+  result(options) {
+    return this.#client.result(this.id, options)
+  }
+
+  get() {
+    return this.#client.get(this.id)
+  }
+}
+
+/** What a handler gets as its second argument. */
+class RunningTask {
+  #abort
+  #reason
+
+  constructor(run, id, name, args, created) {
+    Object.defineProperty(this, 'run', { value: run })
+    this.id = id
+    this.function = name
+    this.args = args
+    this.attempt = 1
+    Object.defineProperty(this, 'created', { value: created })
+  }
+
+  get createdAt() {
+    return this.created === null ? undefined : new Date(this.created)
+  }
+
+  /** Made when first looked at: most handlers never do. */
+  get signal() {
+    this.#abort ??= new AbortController()
+    if (this.#reason) this.#abort.abort(this.#reason)
+    return this.#abort.signal
+  }
+
+  /** For the worker: fires the signal. */
+  static abort(task, reason) {
+    task.#reason = reason
+    task.#abort?.abort(reason)
+  }
+}
+
+module.exports = { Task, RunningTask }

@@ -1,0 +1,221 @@
+const { hostname } = require('node:os')
+const binding = require('../binding.js')
+const check = require('./check.js')
+const { Emitter } = require('./emitter.js')
+const errors = require('./errors.js')
+const { Port } = require('./port.js')
+const { RunningTask } = require('./task.js')
+const { describeThrown } = require('./thrown.js')
+
+// Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
+const TASK = 0
+const ABORT = 1
+const DROPPED = 2
+const LOST = 3
+const ERROR = 4
+const CLOSED = 5
+const VALUE = 0
+const NO_VALUE = 1
+const FAILURE = 2
+
+/** How much one native call hands over, in characters. */
+const FLUSH_LENGTH = 1024 * 1024
+
+const WORKER_OPTIONS = ['concurrency', 'heartbeatTimeout', 'maxResultBytes']
+
+class Worker extends Emitter {
+  #native
+  #port = new Port((item) => this.#deliver(item))
+  #client
+  #handlers = new Map()
+  #running = new Map()
+  #outcomes = []
+  #outcomesLength = 0
+  #dropped = 0
+  #lost = 0
+  #status = 'running'
+  #closing
+  #whenClosed
+
+  constructor(client, nativeClient, handlers, options) {
+    super()
+    const given = check.options(options, WORKER_OPTIONS, "the worker's options")
+    if (handlers === null || typeof handlers !== 'object') {
+      throw new errors.ArgsError(`work takes an object of handlers by name, not ${check.describe(handlers)}`)
+    }
+    for (const name of Object.keys(handlers)) this.handle(name, handlers[name])
+    this.#client = client
+    this.concurrency = check.integer(given.concurrency, 'concurrency', {
+      min: 1,
+      max: 100_000,
+      byDefault: 10,
+    })
+    const native = {
+      queue: client.queue,
+      hostname: hostname(),
+      concurrency: this.concurrency,
+      heartbeatTimeout: check.integer(given.heartbeatTimeout, 'heartbeatTimeout', {
+        min: 1_000,
+        max: 86_400_000,
+        byDefault: 15_000,
+      }),
+      maxResultBytes: check.integer(given.maxResultBytes, 'maxResultBytes', {
+        min: 2,
+        max: 256 * 1024 * 1024,
+        byDefault: 64 * 1024 * 1024,
+      }),
+    }
+    this.#native = new binding.NativeWorker(nativeClient, native, this.#port.wake)
+    this.id = this.#native.uuid
+    this.#port.open(this.#native)
+    this.#port.hold()
+  }
+
+  handle(name, handler) {
+    check.name(name, 'the name of a handler')
+    if (typeof handler !== 'function') {
+      throw new errors.ArgsError(`handler "${name}" must be a function, not ${check.describe(handler)}`)
+    }
+    this.#handlers.set(name, handler)
+    return this
+  }
+
+  health() {
+    const [running, ready] = this.#native.counts()
+    const connection = this.#client.health()
+    const status = this.#status === 'running' ? connection.status : this.#status
+    const health = { status, running, ready, dropped: this.#dropped, lost: this.#lost }
+    if (connection.reason) health.reason = connection.reason
+    return health
+  }
+
+  close(options) {
+    this.#closing ??= this.#close(options)
+    return this.#closing
+  }
+
+  async #close(options) {
+    const { timeout } = check.options(options, ['timeout'], 'options')
+    const given = check.duration(timeout, 'timeout')
+    this.#status = 'closing'
+    await new Promise((resolve, reject) => {
+      this.#whenClosed = { resolve, reject }
+      this.#native.close(timeout === undefined ? 30_000 : (given ?? Number.MAX_VALUE))
+    })
+  }
+
+  #deliver(item) {
+    switch (item[0]) {
+      case TASK:
+        return this.#start(item)
+      case ABORT: {
+        const task = this.#running.get(item[1])
+        this.#running.delete(item[1])
+        if (task)
+          RunningTask.abort(
+            task,
+            new errors.ClosedError(item[2], { taskId: task.id, function: task.function }),
+          )
+        return
+      }
+      case DROPPED:
+        this.#dropped += 1
+        return this.announce('dropped', { id: item[2], why: item[3] })
+      case LOST:
+        this.#lost += 1
+        return this.announce('lost', { id: item[2] })
+      case ERROR:
+        return this.announce('error', errors.fromNative(item[2], item[3]))
+      case CLOSED:
+        return this.#closed(item)
+    }
+  }
+
+  #closed([, , code, message]) {
+    this.#status = 'closed'
+    this.#port.close()
+    // Not announced: the client must know by the time that the promise is through.
+    process.nextTick(() => this.emit('closed'))
+    if (code) this.#whenClosed.reject(errors.fromNative(code, message))
+    else this.#whenClosed.resolve()
+  }
+
+  #start([, run, id, name, args, created]) {
+    const handler = this.#handlers.get(name)
+    if (!handler) {
+      const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
+      return this.#outcome(
+        run,
+        FAILURE,
+        `no handler for function "${name}" is registered here; registered: ${known}`,
+      )
+    }
+    const task = new RunningTask(run, id, name, args, created)
+    this.#running.set(run, task)
+    let returned
+    try {
+      returned = handler(args, task)
+    } catch (thrown) {
+      return this.#threw(task, thrown)
+    }
+    if (!mayBeThenable(returned)) return this.#returned(task, returned)
+    // A promise of our own around anything else: its `then` may throw, or call back twice.
+    const promise = returned instanceof Promise ? returned : new Promise((resolve) => resolve(returned))
+    Promise.prototype.then.call(
+      promise,
+      (value) => this.#returned(task, value),
+      (thrown) => this.#threw(task, thrown),
+    )
+  }
+
+  #returned(task, value) {
+    let text
+    try {
+      text = JSON.stringify(value)
+    } catch (thrown) {
+      const { reason, exception } = describeThrown(thrown)
+      return this.#finish(
+        task,
+        FAILURE,
+        `what the handler returned can't be written as JSON: ${reason}`,
+        exception,
+      )
+    }
+    if (text === undefined) this.#finish(task, NO_VALUE)
+    else this.#finish(task, VALUE, null, null, text)
+  }
+
+  #threw(task, thrown) {
+    const { reason, exception } = describeThrown(thrown)
+    this.#finish(task, FAILURE, reason, exception)
+  }
+
+  #finish(task, kind, reason, exception, text) {
+    // An aborted task has been handed back; what its handler says now is of no use.
+    if (this.#running.delete(task.run)) this.#outcome(task.run, kind, reason, exception, text)
+  }
+
+  /** One outcome to the native side, together with whatever else this tick brings. */
+  #outcome(run, kind, reason = null, exception = null, text = 'null') {
+    const line = `[${run},${kind},${JSON.stringify(reason)},${JSON.stringify(exception)},${text}]`
+    if (this.#outcomes.push(line) === 1) process.nextTick(() => this.#flush())
+    this.#outcomesLength += line.length
+    if (this.#outcomesLength > FLUSH_LENGTH) this.#flush()
+  }
+
+  #flush() {
+    if (this.#outcomes.length === 0) return
+    const lines = this.#outcomes
+    this.#outcomes = []
+    this.#outcomesLength = 0
+    this.#native.finish(`[${lines.join(',')}]`)
+  }
+}
+
+if (Symbol.asyncDispose) Worker.prototype[Symbol.asyncDispose] = Worker.prototype.close
+
+function mayBeThenable(value) {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function'
+}
+
+module.exports = { Worker }

@@ -1,0 +1,455 @@
+//! Connections to one Redis that are kept up, shared by all clients and workers of the process
+//! that name the same Redis: one for commands, one for messages (opened with the first
+//! subscription), and one for each worker's blocking command, which the worker opens itself.
+//!
+//! Commands and messages are apart because Redis bounds what it buffers for a subscriber, and
+//! closes the connection beyond: a few large args read over it would be the end of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    PushKind, RedisResult, TlsCertificates, Value,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::error::{Error, Result};
+use crate::runtime;
+
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// After how long an unanswered command ends its connection.
+const RESPONSE: Duration = Duration::from_secs(10);
+/// How often an open connection is asked whether it still is one, and how long it may think.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE: Duration = Duration::from_secs(5);
+/// The pause before the second attempt to connect; doubled with each one up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Which Redis, and how to trust it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    pub url: String,
+    /// PEM texts; absent ones leave the system's certificates and no client certificate.
+    pub ca: Option<String>,
+    pub cert: Option<String>,
+    pub key: Option<String>,
+}
+
+/// What a connection is, for those who wait for it.
+#[derive(Clone)]
+pub enum State {
+    Down {
+        why: Option<String>,
+    },
+    Up {
+        connection: MultiplexedConnection,
+        epoch: u64,
+    },
+}
+
+/// Somebody who hears messages. Called on the runtime's thread; must not block.
+pub trait Listener: Send + Sync {
+    fn message(&self, channel: &str, payload: &[u8]);
+    /// The subscription stands, or stands again: what was published before was missed.
+    fn listening(&self);
+}
+
+/// What is called with the channel and the payload of each message.
+type OnMessage = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
+
+/// One connection that is opened, watched and reopened until its link is dropped.
+struct Kept {
+    state: watch::Sender<State>,
+    lost: Notify,
+}
+
+impl Kept {
+    fn new() -> Arc<Self> {
+        Arc::new(Kept {
+            state: watch::Sender::new(State::Down { why: None }),
+            lost: Notify::new(),
+        })
+    }
+
+    /// Gives up the connection of that epoch, so that another is opened.
+    fn broken(&self, epoch: u64, why: String) {
+        let changed = self.state.send_if_modified(|state| match state {
+            State::Up { epoch: current, .. } if *current == epoch => {
+                *state = State::Down { why: Some(why) };
+                true
+            }
+            _ => false,
+        });
+        if changed {
+            self.lost.notify_one();
+        }
+    }
+
+    async fn keep(
+        self: Arc<Self>,
+        client: redis::Client,
+        closed: CancellationToken,
+        on_message: OnMessage,
+    ) {
+        let mut pause = FIRST_PAUSE;
+        let mut epoch = 0;
+        while !closed.is_cancelled() {
+            epoch += 1;
+            let lost = Arc::downgrade(&self);
+            let on_message = on_message.clone();
+            let on_push = move |push: PushInfo| -> RedisResult<()> {
+                match (push.kind, push.data.as_slice()) {
+                    (PushKind::Disconnection, _) => {
+                        if let Some(kept) = lost.upgrade() {
+                            kept.broken(epoch, "the connection was closed".into());
+                        }
+                    }
+                    (
+                        PushKind::Message,
+                        [Value::BulkString(channel), Value::BulkString(payload)],
+                    ) => on_message(&String::from_utf8_lossy(channel), payload),
+                    _ => {}
+                }
+                Ok(())
+            };
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT))
+                .set_response_timeout(Some(RESPONSE))
+                .set_push_sender(on_push);
+            let attempt = client.get_multiplexed_async_connection_with_config(&config);
+            let opened = tokio::select! {
+                opened = timeout(CONNECT, attempt) => opened,
+                () = closed.cancelled() => return,
+            };
+            match opened {
+                Ok(Ok(connection)) => {
+                    pause = FIRST_PAUSE;
+                    self.state.send_replace(State::Up {
+                        connection: connection.clone(),
+                        epoch,
+                    });
+                    tokio::select! {
+                        () = self.watch(connection, epoch) => {}
+                        () = closed.cancelled() => return,
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.state.send_replace(State::Down {
+                        why: Some(error.to_string()),
+                    });
+                }
+                Err(_) => {
+                    let why = Some(format!("no connection within {} ms", CONNECT.as_millis()));
+                    self.state.send_replace(State::Down { why });
+                }
+            }
+            // Jitter, so that a thousand processes don't come back in step.
+            tokio::select! {
+                () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = closed.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Returns once the connection of that epoch is no more.
+    async fn watch(&self, mut connection: MultiplexedConnection, epoch: u64) {
+        loop {
+            match &*self.state.borrow() {
+                State::Up { epoch: current, .. } if *current == epoch => {}
+                _ => return,
+            }
+            tokio::select! {
+                () = self.lost.notified() => continue,
+                () = sleep(PROBE_EVERY) => {}
+            }
+            let ping = redis::cmd("PING");
+            tokio::select! {
+                () = self.lost.notified() => {}
+                pong = timeout(PROBE, ping.query_async::<Value>(&mut connection)) => match pong {
+                    // An error that the server answers with (LOADING, NOPERM) is a sign of life.
+                    Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() =>
+                        self.broken(epoch, error.to_string()),
+                    Ok(_) => {}
+                    Err(_) => self.broken(epoch, format!(
+                        "Redis did not answer a PING within {} ms", PROBE.as_millis()
+                    )),
+                },
+            }
+        }
+    }
+}
+
+/// The connections to one Redis.
+pub struct Link {
+    client: redis::Client,
+    commands: Arc<Kept>,
+    messages: Arc<Messages>,
+    closed: CancellationToken,
+    _close: DropGuard,
+}
+
+/// Links that stand, by what they were asked for.
+static LINKS: LazyLock<Mutex<HashMap<Settings, Weak<Link>>>> = LazyLock::new(Mutex::default);
+
+impl Link {
+    /// The process's link to that Redis, made if need be. Connecting goes on behind it.
+    pub fn shared(settings: &Settings) -> Result<Arc<Link>> {
+        let mut links = lock(&LINKS);
+        if let Some(link) = links.get(settings).and_then(Weak::upgrade) {
+            return Ok(link);
+        }
+        links.retain(|_, link| link.strong_count() > 0);
+        let client = open(settings)?;
+        let closed = CancellationToken::new();
+        let commands = Kept::new();
+        runtime::handle()?;
+        runtime::spawn(
+            commands
+                .clone()
+                .keep(client.clone(), closed.clone(), Arc::new(|_, _| {})),
+        );
+        let link = Arc::new(Link {
+            client,
+            commands,
+            messages: Arc::new(Messages::new()),
+            _close: closed.clone().drop_guard(),
+            closed,
+        });
+        links.insert(settings.clone(), Arc::downgrade(&link));
+        Ok(link)
+    }
+
+    /// Where it goes to, without user and password.
+    pub fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// The state of the connection for commands, and its changes.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.commands.state.subscribe()
+    }
+
+    /// The connection for commands, waited for until the deadline.
+    pub async fn commands(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<(MultiplexedConnection, u64)> {
+        let mut state = self.commands.state.subscribe();
+        let up = state.wait_for(|state| matches!(state, State::Up { .. }));
+        let up = match deadline {
+            Some(deadline) => timeout_at(deadline, up).await.ok(),
+            None => Some(up.await),
+        };
+        if let Some(Ok(state)) = up
+            && let State::Up { connection, epoch } = &*state
+        {
+            return Ok((connection.clone(), *epoch));
+        }
+        let why = match &*self.commands.state.borrow() {
+            State::Down { why: Some(why) } => format!(" ({why})"),
+            _ => String::new(),
+        };
+        Err(Error::Connection(format!(
+            "no connection to Redis at {}{why}. Is it running, and is the URL right?",
+            self.address()
+        )))
+    }
+
+    /// Gives up the connection for commands of that epoch.
+    pub fn broken(&self, epoch: u64, why: String) {
+        self.commands.broken(epoch, why);
+    }
+
+    /// A connection of the caller's own, for a command that blocks.
+    pub async fn own(&self) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(None);
+        self.client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+
+    /// Hears that channel from now on, through every reconnection. `listening` is called each
+    /// time that the subscription stands.
+    pub fn subscribe(&self, channel: &str, listener: Weak<dyn Listener>) {
+        self.messages.want(channel, Some(listener));
+        self.messages
+            .clone()
+            .start(self.client.clone(), self.closed.clone());
+    }
+
+    pub fn unsubscribe(&self, channel: &str) {
+        self.messages.want(channel, None);
+    }
+}
+
+fn open(settings: &Settings) -> Result<redis::Client> {
+    let bad = |error: redis::RedisError| {
+        Error::Args(format!(
+            "the URL of Redis can't be used: {error}. Expected redis://, rediss://, unix: or \
+             redis+unix:, for instance redis://127.0.0.1:6379"
+        ))
+    };
+    let info = settings.url.as_str().into_connection_info().map_err(bad)?;
+    let redis = info
+        .redis_settings()
+        .clone()
+        .set_protocol(ProtocolVersion::RESP3);
+    let info = info
+        .set_redis_settings(redis)
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let tls = settings.ca.is_some() || settings.cert.is_some();
+    if settings.url.starts_with("rediss:") {
+        // Fails where a provider has been installed already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    if !tls {
+        return redis::Client::open(info).map_err(bad);
+    }
+    let pem = |text: &Option<String>| text.clone().map(String::into_bytes);
+    let client_tls = match (pem(&settings.cert), pem(&settings.key)) {
+        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig {
+            client_cert,
+            client_key,
+        }),
+        (None, None) => None,
+        _ => return Err(Error::Args("tls: cert and key go together".into())),
+    };
+    let certificates = TlsCertificates {
+        client_tls,
+        root_cert: pem(&settings.ca),
+    };
+    redis::Client::build_with_tls(info, certificates).map_err(bad)
+}
+
+/// The connection for messages and what is heard on it.
+struct Messages {
+    kept: Arc<Kept>,
+    wanted: Mutex<Wanted>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Wanted {
+    channels: HashMap<String, Weak<dyn Listener>>,
+    started: bool,
+}
+
+impl Messages {
+    fn new() -> Self {
+        Messages {
+            kept: Kept::new(),
+            wanted: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    fn want(&self, channel: &str, listener: Option<Weak<dyn Listener>>) {
+        let mut wanted = lock(&self.wanted);
+        match listener {
+            Some(listener) => wanted.channels.insert(channel.to_owned(), listener),
+            None => wanted.channels.remove(channel),
+        };
+        self.changed.notify_one();
+    }
+
+    fn listener(&self, channel: &str) -> Option<Arc<dyn Listener>> {
+        lock(&self.wanted)
+            .channels
+            .get(channel)
+            .and_then(Weak::upgrade)
+    }
+
+    fn start(self: Arc<Self>, client: redis::Client, closed: CancellationToken) {
+        if std::mem::replace(&mut lock(&self.wanted).started, true) {
+            return;
+        }
+        let messages = Arc::downgrade(&self);
+        let on_message = Arc::new(move |channel: &str, payload: &[u8]| {
+            let listener = messages
+                .upgrade()
+                .and_then(|messages| messages.listener(channel));
+            if let Some(listener) = listener {
+                listener.message(channel, payload);
+            }
+        });
+        runtime::spawn(self.kept.clone().keep(client, closed.clone(), on_message));
+        runtime::spawn(async move {
+            tokio::select! {
+                () = self.follow() => {}
+                () = closed.cancelled() => {}
+            }
+        });
+    }
+
+    /// Keeps what is subscribed equal to what is wanted, on whichever connection is open.
+    async fn follow(&self) {
+        let mut state = self.kept.state.subscribe();
+        let mut subscribed: Vec<String> = Vec::new();
+        let mut subscribed_in = 0;
+        loop {
+            let up = match &*state.borrow_and_update() {
+                State::Up { connection, epoch } => Some((connection.clone(), *epoch)),
+                State::Down { .. } => None,
+            };
+            if let Some((mut connection, epoch)) = up {
+                if epoch != subscribed_in {
+                    subscribed.clear();
+                    subscribed_in = epoch;
+                }
+                let wanted: Vec<String> = lock(&self.wanted).channels.keys().cloned().collect();
+                let surplus: Vec<String> = subscribed
+                    .iter()
+                    .filter(|channel| !wanted.contains(channel))
+                    .cloned()
+                    .collect();
+                let missing: Vec<String> = wanted
+                    .into_iter()
+                    .filter(|channel| !subscribed.contains(channel))
+                    .collect();
+                for channel in surplus {
+                    if connection.unsubscribe(&channel).await.is_ok() {
+                        subscribed.retain(|other| *other != channel);
+                    }
+                }
+                for channel in missing {
+                    match connection.subscribe(&channel).await {
+                        Ok(()) => {
+                            subscribed.push(channel.clone());
+                            if let Some(listener) = self.listener(&channel) {
+                                listener.listening();
+                            }
+                        }
+                        // Refused (NOPERM), or the connection is gone: waits are still settled
+                        // by looking at their tasks. Tried again with the next connection or
+                        // after a while.
+                        Err(_) => {
+                            let _ = timeout(LONGEST_PAUSE, state.changed()).await;
+                            self.changed.notify_one();
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
+/// Locks, also where a thread panicked while it held the lock: what is kept under these locks is
+/// whole after each statement.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

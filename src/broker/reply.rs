@@ -1,0 +1,126 @@
+//! The text of a reply message: outcomes, one behind the other.
+//!
+//! Written by `exchange.lua`: for each outcome the id as a netstring (`4:text`), then
+//! `v` and the value's netstring, `s` (successful, no value), `f` and the netstrings of reason
+//! and exception, or `r`: too long for a message, to be read from the hash.
+
+use crate::json;
+use crate::outcome::Outcome;
+
+/// The outcome of one task; none where it is to be read from the hash.
+pub type Reply<'a> = (&'a [u8], Option<Outcome>);
+
+/// Decodes a message as far as it is well-formed: the rest of a broken one is left out, and the
+/// waits it spoke of are settled by the next look at their hashes.
+pub fn decode(mut message: &[u8]) -> Vec<Reply<'_>> {
+    let mut replies = Vec::new();
+    while let Some(reply) = next(&mut message) {
+        replies.push(reply);
+    }
+    replies
+}
+
+fn next<'a>(rest: &mut &'a [u8]) -> Option<Reply<'a>> {
+    let id = netstring(rest)?;
+    let (kind, tail) = rest.split_first()?;
+    *rest = tail;
+    let outcome = match kind {
+        b'v' => Some(successful(Some(netstring(rest)?))),
+        b's' => Some(successful(None)),
+        b'f' => {
+            let reason = netstring(rest)?;
+            let exception = netstring(rest)?;
+            Some(failed(Some(reason), Some(exception)))
+        }
+        b'r' => None,
+        _ => return None,
+    };
+    Some((id, outcome))
+}
+
+fn netstring<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let colon = rest.iter().take(12).position(|byte| *byte == b':')?;
+    let length: usize = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
+    let text = rest.get(colon + 1..)?.get(..length)?;
+    *rest = &rest[colon + 1 + length..];
+    Some(text)
+}
+
+/// A success as a waiter sees it; a value that is no JSON (another program's) is a failure.
+pub fn successful(value: Option<&[u8]>) -> Outcome {
+    let Some(value) = value else {
+        return Outcome::Successful(None);
+    };
+    match json::value(value) {
+        Ok(text) => Outcome::Successful(Some(text.to_owned())),
+        Err(problem) => Outcome::refused(format!(
+            "the task was successful, but its result-value can't be read: {problem}"
+        )),
+    }
+}
+
+/// A failure as a waiter sees it.
+pub fn failed(reason: Option<&[u8]>, exception: Option<&[u8]>) -> Outcome {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let exception = exception.filter(|bytes| !bytes.is_empty()).map(text);
+    let reason = reason.filter(|bytes| !bytes.is_empty()).map(text);
+    Outcome::Failed {
+        reason: reason.unwrap_or_else(|| "the worker gave no reason".into()),
+        exception,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_kind_of_reply_is_read() {
+        let replies = decode(b"2:idv1:72:xxs1:yf3:why5:stack1:zr");
+        assert_eq!(
+            replies,
+            vec![
+                (&b"id"[..], Some(Outcome::Successful(Some("7".into())))),
+                (&b"xx"[..], Some(Outcome::Successful(None))),
+                (
+                    &b"y"[..],
+                    Some(Outcome::Failed {
+                        reason: "why".into(),
+                        exception: Some("stack".into())
+                    })
+                ),
+                (&b"z"[..], None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_broken_tail_leaves_what_stands_before_it() {
+        for tail in [
+            "",
+            "9",
+            "99999999999999999999:",
+            "3:id",
+            "2:idq",
+            "2:idv9:7",
+            "-1:x",
+            ":",
+        ] {
+            assert_eq!(decode(format!("1:as{tail}").as_bytes()).len(), 1, "{tail}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_brings_the_reader_down(message in proptest::collection::vec(any::<u8>(), 0..200)) {
+            decode(&message);
+        }
+
+        #[test]
+        fn netstrings_around_any_bytes_are_read(id in proptest::collection::vec(any::<u8>(), 0..50)) {
+            let message = [format!("{}:", id.len()).as_bytes(), &id, b"s"].concat();
+            prop_assert_eq!(decode(&message), vec![(&id[..], Some(Outcome::Successful(None)))]);
+        }
+    }
+}

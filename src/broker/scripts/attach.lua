@@ -1,0 +1,38 @@
+-- Reads where tasks stand, and asks whoever finishes them to send the outcome to a waiter.
+--
+-- KEYS     the tasks' keys
+-- ARGV[1]  the waiter's address: the last part of its reply channel, {q}:reply:{address}
+-- ARGV[2]  how many addresses a task has at most
+--
+-- Returns one array for each key:
+--   { 'finished', result, result-value, error-reason, error-exception, function }
+--   { 'waiting', owner, state }   the address is in reply-to now, if there was room
+--   { 'missing' }                 no such key
+--   { 'not a hash' }
+--
+-- One step, so that no finish falls between the look and the request. Safe to repeat.
+local address = ARGV[1]
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local found = redis.pcall('HMGET', key, 'state', 'result', 'result-value', 'error-reason',
+    'error-exception', 'function', 'owner', 'reply-to')
+  if found.err then
+    answers[i] = { 'not a hash' }
+  elseif found[1] == 'finished' then
+    answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[6] }
+  elseif not found[1] and not found[6] and redis.call('EXISTS', key) == 0 then
+    answers[i] = { 'missing' }
+  else
+    local waiters = found[8]
+    if not waiters or waiters == '' then
+      redis.call('HSET', key, 'reply-to', address)
+    elseif not string.find(',' .. waiters .. ',', ',' .. address .. ',', 1, true) then
+      local _, commas = string.gsub(waiters, ',', ',')
+      if commas + 1 < tonumber(ARGV[2]) then
+        redis.call('HSET', key, 'reply-to', waiters .. ',' .. address)
+      end
+    end
+    answers[i] = { 'waiting', found[7], found[1] }
+  end
+end
+return answers

@@ -1,0 +1,260 @@
+//! Enqueuing: what callers hand in while the runtime is busy goes to Redis together.
+//!
+//! One [`Client`] a queue and process, shared by all JavaScript clients of that queue.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::broker::connection::{Link, Settings, lock};
+use crate::broker::{Broker, Enqueued};
+use crate::error::{Error, Result};
+use crate::runtime;
+use crate::task::NewTask;
+use crate::waits::{Settled, Wait, Waits};
+
+/// Tasks and bytes in one script call: enough that more gain nothing, few enough that other
+/// users of that Redis are not held up for more than a fraction of a millisecond.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
+/// Script calls on their way at a time.
+const IN_FLIGHT: usize = 32;
+/// What may wait for Redis, in tasks and bytes; more is refused.
+const MAX_QUEUED: usize = 1_000_000;
+const MAX_QUEUED_BYTES: usize = 512 * 1024 * 1024;
+
+/// Who hears what became of a request; tokens are the caller's own numbers.
+/// Called on any thread; must not block.
+pub trait Caller: Send + Sync {
+    /// The task is in Redis; true if this request created it.
+    fn enqueued(&self, token: u32, result: Result<bool>);
+    /// The wait is over.
+    fn settled(&self, token: u32, settled: Settled);
+}
+
+/// A task to enqueue, and what the caller wants to hear of it.
+pub struct Request {
+    pub token: u32,
+    pub task: NewTask,
+    /// Tell when it is in Redis. An error is told in any case.
+    pub acknowledge: bool,
+    /// Tell its outcome; after that time, that there is none yet.
+    pub wait: Option<Option<Duration>>,
+}
+
+struct Queued {
+    request: Request,
+    caller: Arc<dyn Caller>,
+    deadline: Instant,
+}
+
+#[derive(Default)]
+struct Outbox {
+    queue: VecDeque<Queued>,
+    bytes: usize,
+}
+
+/// A queue's producer and waiter.
+pub struct Client {
+    inner: Arc<Inner>,
+    _close: DropGuard,
+}
+
+struct Inner {
+    broker: Broker,
+    waits: Arc<Waits>,
+    outbox: Mutex<Outbox>,
+    wake: Notify,
+}
+
+/// Clients that stand, by Redis and queue.
+type Clients = HashMap<(Settings, String), Weak<Client>>;
+static CLIENTS: LazyLock<Mutex<Clients>> = LazyLock::new(Mutex::default);
+
+impl Client {
+    /// The process's client of that queue, made if need be.
+    pub fn shared(settings: &Settings, queue: &str) -> Result<Arc<Client>> {
+        let link = Link::shared(settings)?;
+        let mut clients = lock(&CLIENTS);
+        let key = (settings.clone(), queue.to_owned());
+        if let Some(client) = clients.get(&key).and_then(Weak::upgrade) {
+            return Ok(client);
+        }
+        clients.retain(|_, client| client.strong_count() > 0);
+        let broker = Broker::new(link, queue);
+        let closed = CancellationToken::new();
+        let waits = Waits::start(broker.clone(), Uuid::new_v4().to_string(), closed.clone());
+        let inner = Arc::new(Inner {
+            broker,
+            waits,
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+        });
+        let sender = inner.clone();
+        let until = closed.clone();
+        runtime::spawn(async move {
+            tokio::select! {
+                () = sender.send() => {}
+                () = until.cancelled() => {}
+            }
+        });
+        let client = Arc::new(Client {
+            inner,
+            _close: closed.drop_guard(),
+        });
+        clients.insert(key, Arc::downgrade(&client));
+        Ok(client)
+    }
+
+    pub fn broker(&self) -> &Broker {
+        &self.inner.broker
+    }
+
+    pub fn waits(&self) -> &Waits {
+        &self.inner.waits
+    }
+
+    /// Hands tasks in, in order. Their waits are registered before anything is sent.
+    /// What can't be sent within `patience` fails.
+    pub fn enqueue(&self, requests: Vec<Request>, caller: &Arc<dyn Caller>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        for request in &requests {
+            if let Some(timeout) = request.wait {
+                let wait = Wait::new(caller.clone(), request.token, timeout).unsent();
+                self.inner.waits.add(&request.task.id, wait);
+            }
+        }
+        let mut refused = Vec::new();
+        {
+            let mut outbox = lock(&self.inner.outbox);
+            for request in requests {
+                if outbox.queue.len() >= MAX_QUEUED || outbox.bytes > MAX_QUEUED_BYTES {
+                    refused.push(request);
+                    continue;
+                }
+                outbox.bytes += request.task.bytes();
+                outbox.queue.push_back(Queued {
+                    request,
+                    caller: caller.clone(),
+                    deadline,
+                });
+            }
+        }
+        self.inner.wake.notify_one();
+        for request in refused {
+            let error = Error::Connection(format!(
+                "{MAX_QUEUED} tasks or {MAX_QUEUED_BYTES} bytes are waiting for Redis already. \
+                 Wait for earlier calls before making more."
+            ));
+            self.inner.fail(&request, caller, error);
+        }
+    }
+}
+
+impl Inner {
+    /// Sends what is handed in, batch after batch, in order.
+    async fn send(self: Arc<Self>) {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        loop {
+            self.wake.notified().await;
+            loop {
+                // The place first, so that what arrives while there is none joins the batch.
+                let Ok(place) = in_flight.clone().acquire_owned().await else {
+                    return;
+                };
+                let batch = self.next_batch();
+                if batch.is_empty() {
+                    break;
+                }
+                let inner = self.clone();
+                tokio::spawn(async move {
+                    inner.send_batch(batch).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Vec<Queued> {
+        let mut outbox = lock(&self.outbox);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let Some(queued) = outbox.queue.pop_front() else {
+                break;
+            };
+            bytes += queued.request.task.bytes();
+            batch.push(queued);
+        }
+        outbox.bytes = outbox.bytes.saturating_sub(bytes);
+        batch
+    }
+
+    async fn send_batch(&self, batch: Vec<Queued>) {
+        let Some(deadline) = batch.iter().map(|queued| queued.deadline).max() else {
+            return;
+        };
+        let (tasks, rest): (Vec<NewTask>, Vec<_>) = batch
+            .into_iter()
+            .map(
+                |Queued {
+                     request, caller, ..
+                 }| {
+                    let Request {
+                        token,
+                        task,
+                        acknowledge,
+                        wait,
+                    } = request;
+                    (task, (token, acknowledge, wait.is_some(), caller))
+                },
+            )
+            .unzip();
+        let result = self
+            .broker
+            .enqueue(&tasks, self.waits.address(), deadline)
+            .await;
+        for (index, (task, (token, acknowledge, waits, caller))) in
+            tasks.iter().zip(rest).enumerate()
+        {
+            let answer = match &result {
+                Ok(answers) => answers.get(index).copied().ok_or_else(|| {
+                    Error::Refused("Redis gave fewer answers than it was asked for".into())
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            let error = match answer {
+                Ok(Enqueued::WrongType) => Error::Refused(format!(
+                    "the key of task {:?} holds something else than a task (WRONGTYPE)",
+                    task.id
+                )),
+                Err(error) => error,
+                Ok(enqueued) => {
+                    if waits {
+                        self.waits.sent(&task.id);
+                        if enqueued == Enqueued::Existed {
+                            // Made by somebody else, perhaps finished: ask.
+                            self.waits.look(&task.id);
+                        }
+                    }
+                    if acknowledge {
+                        caller.enqueued(token, Ok(enqueued == Enqueued::Created));
+                    }
+                    continue;
+                }
+            };
+            self.waits.remove(&task.id, token, &caller);
+            caller.enqueued(token, Err(error));
+        }
+    }
+
+    fn fail(&self, request: &Request, caller: &Arc<dyn Caller>, error: Error) {
+        self.waits.remove(&request.task.id, request.token, caller);
+        caller.enqueued(request.token, Err(error));
+    }
+}

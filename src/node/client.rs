@@ -1,0 +1,282 @@
+//! `lib/client.js`'s other half.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::bindgen_prelude::Function;
+use napi_derive::napi;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::mailbox::{Item, Mailbox};
+use super::thrown;
+use crate::broker::connection::{Settings, State};
+use crate::client::{Caller, Client, Request};
+use crate::error::{Error, Result};
+use crate::json;
+use crate::outcome::Outcome;
+use crate::runtime;
+use crate::task::NewTask;
+use crate::waits::{self, Settled, Wait};
+
+/// Kinds of items in a client's mailbox; `lib/client.js` reads them.
+const ENQUEUED: u32 = 0; // token, 1 created or 0
+const VALUE: u32 = 1; // token[, value]
+const FAILED: u32 = 2; // token, reason, exception or null
+const TIMED_OUT: u32 = 3; // token
+const GONE: u32 = 4; // token
+const UNKNOWN: u32 = 5; // token
+const ERROR: u32 = 6; // token, code, message
+const HASH: u32 = 7; // token, { field: value }
+const CONNECTED: u32 = 8; // 0
+const DISCONNECTED: u32 = 9; // 0, why
+
+#[napi(object)]
+pub struct ClientOptions {
+    pub url: String,
+    pub queue: String,
+    pub ca: Option<String>,
+    pub cert: Option<String>,
+    pub key: Option<String>,
+    /// How long a call waits for a connection and its answer, in milliseconds.
+    pub command_timeout: f64,
+    pub max_args_bytes: f64,
+}
+
+#[napi]
+pub struct NativeClient {
+    client: Arc<Client>,
+    caller: Arc<dyn Caller>,
+    mailbox: Arc<Mailbox>,
+    patience: Duration,
+    max_args_bytes: f64,
+    _follow: DropGuard,
+}
+
+struct Inbox(Arc<Mailbox>);
+
+/// One line of a batch, as JavaScript writes it:
+/// `[token, flags, id, function, args, timeout of the wait or null]`.
+#[derive(Deserialize)]
+struct Line<'a>(
+    u32,
+    u32,
+    String,
+    String,
+    #[serde(borrow)] &'a RawValue,
+    Option<f64>,
+);
+const ACKNOWLEDGE: u32 = 1;
+const WAIT: u32 = 2;
+const AGAIN: u32 = 4;
+
+#[napi]
+impl NativeClient {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(options: ClientOptions, wake: Function<(), ()>) -> napi::Result<Self> {
+        let settings = Settings {
+            url: options.url,
+            ca: options.ca,
+            cert: options.cert,
+            key: options.key,
+        };
+        let mailbox = Arc::new(Mailbox::new(wake)?);
+        let client = Client::shared(&settings, &options.queue).map_err(|error| thrown(&error))?;
+        let closed = CancellationToken::new();
+        follow(&client, mailbox.clone(), closed.clone());
+        Ok(NativeClient {
+            client,
+            caller: Arc::new(Inbox(mailbox.clone())),
+            mailbox,
+            patience: milliseconds(options.command_timeout),
+            max_args_bytes: options.max_args_bytes,
+            _follow: closed.drop_guard(),
+        })
+    }
+
+    /// Enqueues a batch: a JSON array of lines.
+    #[napi(catch_unwind)]
+    pub fn enqueue(&self, batch: String) -> napi::Result<()> {
+        let lines: Vec<Line> = serde_json::from_str(&batch)
+            .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
+        let mut requests = Vec::with_capacity(lines.len());
+        for Line(token, flags, id, function, args, timeout) in lines {
+            let args = args.get();
+            if let Some(problem) = self.problem(args) {
+                self.caller.enqueued(token, Err(Error::Args(problem)));
+                continue;
+            }
+            let waits = flags & WAIT != 0;
+            requests.push(Request {
+                token,
+                acknowledge: flags & ACKNOWLEDGE != 0,
+                wait: waits.then(|| timeout.map(milliseconds)),
+                task: NewTask {
+                    id,
+                    function,
+                    args: args.to_owned(),
+                    reply: waits,
+                    again: flags & AGAIN != 0,
+                },
+            });
+        }
+        self.client.enqueue(requests, &self.caller, self.patience);
+        Ok(())
+    }
+
+    fn problem(&self, args: &str) -> Option<String> {
+        if args.len() as f64 > self.max_args_bytes {
+            return Some(format!(
+                "args are {} bytes of JSON, more than the {} allowed. Store large data elsewhere \
+                 and pass a reference, or raise maxArgsBytes.",
+                args.len(),
+                self.max_args_bytes
+            ));
+        }
+        (json::depth(args) > json::MAX_DEPTH)
+            .then(|| format!("args are nested deeper than {} levels", json::MAX_DEPTH))
+    }
+
+    /// Waits for a task's outcome.
+    #[napi(catch_unwind)]
+    pub fn wait(&self, token: u32, id: String, timeout: Option<f64>) {
+        let wait = Wait::new(self.caller.clone(), token, timeout.map(milliseconds));
+        self.client.waits().add(&id, wait);
+    }
+
+    /// Gives up a wait.
+    #[napi(catch_unwind)]
+    pub fn unwait(&self, token: u32, id: String) {
+        self.client.waits().remove(&id, token, &self.caller);
+    }
+
+    /// Reads a task's hash.
+    #[napi(catch_unwind)]
+    pub fn read(&self, token: u32, id: String) {
+        let broker = self.client.broker().clone();
+        let mailbox = self.mailbox.clone();
+        let patience = self.patience;
+        runtime::spawn(async move {
+            match waits::read(&broker, &id, patience).await {
+                Ok(fields) => {
+                    let mut hash = String::from("{");
+                    for (index, (name, value)) in fields.iter().enumerate() {
+                        if index > 0 {
+                            hash.push(',');
+                        }
+                        json::push_string(&mut hash, name);
+                        hash.push(':');
+                        json::push_string(&mut hash, value);
+                    }
+                    hash.push('}');
+                    mailbox.push(Item::new(HASH, token).json(&hash).end());
+                }
+                Err(error) => mailbox.push(failure(token, &error)),
+            }
+        });
+    }
+
+    /// The next portion of what there is to hear.
+    #[napi(catch_unwind)]
+    pub fn pull(&self) -> String {
+        self.mailbox.pull(|_| false)
+    }
+
+    /// `connecting` or `connected`, and why it is not connected.
+    #[napi(catch_unwind)]
+    pub fn health(&self) -> (String, Option<String>) {
+        match &*self.client.broker().link().state().borrow() {
+            State::Up { .. } => ("connected".into(), None),
+            State::Down { why } => ("connecting".into(), why.clone()),
+        }
+    }
+
+    /// Ends what is open; its callers hear of it.
+    #[napi(catch_unwind)]
+    pub fn close(&self) {
+        let error = Error::Closed("the client was closed before the task finished".into());
+        self.client.waits().close(&self.caller, &error);
+    }
+
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for NativeClient {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Caller for Inbox {
+    fn enqueued(&self, token: u32, result: Result<bool>) {
+        self.0.push(match result {
+            Ok(created) => Item::new(ENQUEUED, token)
+                .json(if created { "1" } else { "0" })
+                .end(),
+            Err(error) => failure(token, &error),
+        });
+    }
+
+    fn settled(&self, token: u32, settled: Settled) {
+        self.0.push(match settled {
+            Settled::Outcome(Outcome::Successful(Some(value))) => {
+                Item::new(VALUE, token).json(&value).end()
+            }
+            Settled::Outcome(Outcome::Successful(None)) => Item::new(VALUE, token).end(),
+            Settled::Outcome(Outcome::Failed { reason, exception }) => {
+                let item = Item::new(FAILED, token).text(&reason);
+                match exception {
+                    Some(exception) => item.text(&exception).end(),
+                    None => item.json("null").end(),
+                }
+            }
+            Settled::TimedOut => Item::new(TIMED_OUT, token).end(),
+            Settled::Gone => Item::new(GONE, token).end(),
+            Settled::Unknown => Item::new(UNKNOWN, token).end(),
+            Settled::Error(error) => failure(token, &error),
+        });
+    }
+}
+
+fn failure(token: u32, error: &Error) -> String {
+    Item::new(ERROR, token)
+        .text(error.code())
+        .text(&error.to_string())
+        .end()
+}
+
+/// Milliseconds from JavaScript: what is not a number of them counts as none.
+pub(super) fn milliseconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number / 1000.0).unwrap_or(if number > 0.0 {
+        Duration::MAX
+    } else {
+        Duration::ZERO
+    })
+}
+
+/// Tells of each change of the connection.
+fn follow(client: &Arc<Client>, mailbox: Arc<Mailbox>, closed: CancellationToken) {
+    let mut state = client.broker().link().state();
+    runtime::spawn(async move {
+        let mut was_up = false;
+        loop {
+            let down = match &*state.borrow_and_update() {
+                State::Up { .. } => None,
+                State::Down { why } => Some(why.clone().unwrap_or_default()),
+            };
+            match &down {
+                None => mailbox.push(Item::new(CONNECTED, 0).end()),
+                Some(why) if was_up => mailbox.push(Item::new(DISCONNECTED, 0).text(why).end()),
+                Some(_) => {}
+            }
+            was_up = down.is_none();
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                () = closed.cancelled() => return,
+            }
+        }
+    });
+}

@@ -1,0 +1,226 @@
+//! `lib/worker.js`'s other half.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use napi::Env;
+use napi::bindgen_prelude::Function;
+use napi_derive::napi;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::client::{NativeClient, milliseconds};
+use super::mailbox::{Item, Mailbox, PORTION, PORTION_BYTES};
+use crate::error::Error;
+use crate::json;
+use crate::outcome::Outcome;
+use crate::runtime;
+use crate::task::Dropped;
+use crate::worker::{Handlers, Options, Report, Worker};
+
+/// Kinds of items in a worker's mailbox; `lib/worker.js` reads them.
+const TASK: u32 = 0; // run, id, function, args, pending-created or null
+const ABORT: u32 = 1; // run, why
+const DROPPED: u32 = 2; // 0, id, why
+const LOST: u32 = 3; // 0, id
+const ERROR: u32 = 4; // 0, code, message
+const CLOSED: u32 = 5; // 0[, code, message]
+
+/// How long the end of a JavaScript environment waits for its tasks to be handed back.
+const TEARDOWN: Duration = Duration::from_secs(2);
+
+#[napi(object)]
+pub struct WorkerOptions {
+    pub queue: String,
+    pub hostname: String,
+    pub concurrency: u32,
+    /// Milliseconds.
+    pub heartbeat_timeout: f64,
+    pub max_result_bytes: f64,
+}
+
+#[napi]
+pub struct NativeWorker {
+    worker: Arc<Worker>,
+    mailbox: Arc<Mailbox>,
+    max_result_bytes: f64,
+}
+
+struct Inbox(Arc<Mailbox>);
+
+/// One outcome, as JavaScript writes it: `[run, kind, reason or null, exception or null, value or
+/// null]`.
+#[derive(Deserialize)]
+struct Line<'a>(
+    u32,
+    u32,
+    Option<String>,
+    Option<String>,
+    #[serde(borrow)] &'a RawValue,
+);
+const VALUE: u32 = 0;
+const NO_VALUE: u32 = 1;
+
+#[napi]
+impl NativeWorker {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        env: Env,
+        client: &NativeClient,
+        options: WorkerOptions,
+        wake: Function<(), ()>,
+    ) -> napi::Result<Self> {
+        let mailbox = Arc::new(Mailbox::new(wake)?);
+        let handlers = Arc::new(Inbox(mailbox.clone()));
+        let worker = Arc::new(Worker::start(
+            client.client().broker().clone(),
+            Options {
+                concurrency: options.concurrency as usize,
+                heartbeat_timeout: milliseconds(options.heartbeat_timeout),
+                queue: options.queue,
+                hostname: options.hostname,
+            },
+            handlers,
+        ));
+        // A worker_thread that is ended, or a process that exits, in the middle of its tasks:
+        // nobody is left to run them, so they go back at once.
+        let ending = Arc::downgrade(&worker);
+        env.add_env_cleanup_hook((), move |()| {
+            let Some(worker) = ending.upgrade() else {
+                return;
+            };
+            let (done, wait) = mpsc::channel();
+            runtime::spawn(async move {
+                worker.abandon().await;
+                let _ = done.send(());
+            });
+            let _ = wait.recv_timeout(TEARDOWN);
+        })?;
+        Ok(NativeWorker {
+            worker,
+            mailbox,
+            max_result_bytes: options.max_result_bytes,
+        })
+    }
+
+    /// The last part of its key, `{q}:worker:{uuid}`.
+    #[napi(getter, catch_unwind)]
+    pub fn uuid(&self) -> String {
+        self.worker.uuid().to_owned()
+    }
+
+    /// Tasks being run, and tasks ready to be.
+    #[napi(catch_unwind)]
+    pub fn counts(&self) -> (u32, u32) {
+        let (running, ready) = self.worker.counts();
+        (
+            u32::try_from(running).unwrap_or(u32::MAX),
+            u32::try_from(ready).unwrap_or(u32::MAX),
+        )
+    }
+
+    /// The next portion of what there is to run and to hear.
+    #[napi(catch_unwind)]
+    pub fn pull(&self) -> String {
+        self.mailbox.pull(|text| {
+            let (tasks, more) = self.worker.begin(PORTION, PORTION_BYTES);
+            for task in tasks {
+                let item = Item::new(TASK, task.run)
+                    .text(&task.id)
+                    .text(&task.function)
+                    .json(&task.args);
+                let item = match &task.created {
+                    Some(created) => item.text(created),
+                    None => item.json("null"),
+                };
+                text.push(',');
+                text.push_str(&item.end());
+            }
+            more
+        })
+    }
+
+    /// Hands in outcomes: a JSON array of lines.
+    #[napi(catch_unwind)]
+    pub fn finish(&self, batch: String) -> napi::Result<()> {
+        let lines: Vec<Line> = serde_json::from_str(&batch)
+            .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
+        self.worker.finish(
+            lines
+                .into_iter()
+                .map(|Line(run, kind, reason, exception, value)| {
+                    let outcome = match kind {
+                        VALUE => self.successful(value.get()),
+                        NO_VALUE => Outcome::Successful(None),
+                        _ => Outcome::Failed {
+                            reason: reason.unwrap_or_default(),
+                            exception,
+                        },
+                    };
+                    (run, outcome)
+                }),
+        );
+        Ok(())
+    }
+
+    fn successful(&self, value: &str) -> Outcome {
+        if value.len() as f64 > self.max_result_bytes {
+            return Outcome::refused(format!(
+                "the handler returned {} bytes of JSON, more than the {} allowed. Store large \
+                 data elsewhere and return a reference, or raise maxResultBytes.",
+                value.len(),
+                self.max_result_bytes
+            ));
+        }
+        if json::depth(value) > json::MAX_DEPTH {
+            return Outcome::refused(format!(
+                "the handler returned a value nested deeper than {} levels",
+                json::MAX_DEPTH
+            ));
+        }
+        Outcome::Successful(Some(value.to_owned()))
+    }
+
+    /// Closes it within about `timeout` milliseconds; a `CLOSED` item tells the end.
+    #[napi(catch_unwind)]
+    pub fn close(&self, timeout: f64) {
+        let worker = self.worker.clone();
+        let mailbox = self.mailbox.clone();
+        runtime::spawn(async move {
+            let item = Item::new(CLOSED, 0);
+            mailbox.push(match worker.close(milliseconds(timeout)).await {
+                Ok(()) => item.end(),
+                Err(error) => item.text(error.code()).text(&error.to_string()).end(),
+            });
+        });
+    }
+}
+
+impl Handlers for Inbox {
+    fn ready(&self) {
+        self.0.rouse_for_more();
+    }
+
+    fn abort(&self, run: u32, why: &str) {
+        self.0.push(Item::new(ABORT, run).text(why).end());
+    }
+
+    fn report(&self, report: Report) {
+        self.0.push(match report {
+            Report::Dropped(Dropped { id, why }) => Item::new(DROPPED, 0)
+                .text(&String::from_utf8_lossy(&id))
+                .text(&why)
+                .end(),
+            Report::Lost { id } => Item::new(LOST, 0).text(&String::from_utf8_lossy(&id)).end(),
+            Report::Error(error) => error_item(&error),
+        });
+    }
+}
+
+fn error_item(error: &Error) -> String {
+    Item::new(ERROR, 0)
+        .text(error.code())
+        .text(&error.to_string())
+        .end()
+}

@@ -1,0 +1,463 @@
+//! Waiting for outcomes.
+//!
+//! A wait is registered before its task can finish. Its outcome comes as a reply, which our
+//! workers send to this process's address (the task says who waits). A look at the task's hash
+//! settles what no reply did: it is made when the subscription stands again after a break, when a
+//! message on `{q}:results` names the task, and when a wait has been quiet for a while, because a
+//! worker of another kind sends no reply. Where such workers are about, `{q}:results` is heard.
+//!
+//! All waits share one timer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::connection::{Listener, lock};
+use crate::broker::{Broker, Message};
+use crate::client::Caller;
+use crate::error::{Error, Result};
+use crate::outcome::{Outcome, Standing};
+use crate::runtime;
+
+/// How long a wait is quiet before its task is looked at; doubled with each look.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const RAREST_LOOK: Duration = Duration::from_secs(5);
+/// How long a task that was never seen is waited for where the wait has no timeout.
+const UNSEEN: Duration = Duration::from_secs(60);
+/// How long `{q}:results` is heard after the last sign of another kind of worker.
+const FOREIGN: Duration = Duration::from_secs(60);
+/// Tasks looked at in one call: their values may be large.
+const LOOKS: usize = 16;
+/// How long one look may take before the next is tried.
+const LOOK_PATIENCE: Duration = Duration::from_secs(30);
+/// The pause after a look that failed.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    Outcome(Outcome),
+    /// No outcome within the wait's time.
+    TimedOut,
+    /// The task has vanished: deleted or expired.
+    Gone,
+    /// There never was such a task while the wait lasted.
+    Unknown,
+    Error(Error),
+}
+
+/// One caller's wait for one task.
+pub struct Wait {
+    caller: Arc<dyn Caller>,
+    token: u32,
+    since: Instant,
+    deadline: Option<Instant>,
+    look_at: Instant,
+    look_pause: Duration,
+    looks: u32,
+    presence: Presence,
+    timer: Timer,
+}
+
+/// What is known of a task's presence in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// On its way there: missing it means nothing.
+    Unsent,
+    /// Somebody else's, which may be still to come.
+    Unknown,
+    /// It was there: if it is missing, it is gone.
+    Seen,
+}
+
+type Timer = (Instant, u64);
+
+impl Wait {
+    /// A wait for any task; it is looked at at once.
+    pub fn new(caller: Arc<dyn Caller>, token: u32, timeout: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Wait {
+            caller,
+            token,
+            since: now,
+            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+            look_at: now,
+            look_pause: FIRST_LOOK,
+            looks: 0,
+            presence: Presence::Unknown,
+            timer: (now, 0),
+        }
+    }
+
+    /// The task is this process's own and on its way: no look until the wait has been quiet.
+    pub fn unsent(mut self) -> Self {
+        self.presence = Presence::Unsent;
+        self.look_at += FIRST_LOOK;
+        self
+    }
+}
+
+#[derive(Default)]
+struct Registry {
+    by_id: HashMap<Arc<str>, Vec<Wait>>,
+    timers: BTreeMap<Timer, Arc<str>>,
+    sequence: u64,
+    /// Ids to be looked at as soon as may be.
+    looks: HashSet<Arc<str>>,
+    hears_replies: bool,
+    /// Until when `{q}:results` is heard.
+    foreign_until: Option<Instant>,
+}
+
+impl Registry {
+    fn schedule(&mut self, id: &Arc<str>, wait: &mut Wait) {
+        self.sequence += 1;
+        let at = wait
+            .deadline
+            .map_or(wait.look_at, |deadline| deadline.min(wait.look_at));
+        wait.timer = (at, self.sequence);
+        self.timers.insert(wait.timer, id.clone());
+    }
+
+    fn remove_all(&mut self, id: &str) -> Vec<Wait> {
+        let waits = self.by_id.remove(id).unwrap_or_default();
+        for wait in &waits {
+            self.timers.remove(&wait.timer);
+        }
+        waits
+    }
+
+    /// Takes out the waits for `id` of which `which` holds.
+    fn remove_if(&mut self, id: &str, which: impl Fn(&Wait) -> bool) -> Vec<Wait> {
+        let Some((id, waits)) = self.by_id.remove_entry(id) else {
+            return Vec::new();
+        };
+        let (removed, kept): (Vec<Wait>, Vec<Wait>) = waits.into_iter().partition(which);
+        for wait in &removed {
+            self.timers.remove(&wait.timer);
+        }
+        if !kept.is_empty() {
+            self.by_id.insert(id, kept);
+        }
+        removed
+    }
+
+    /// Ends the waits whose time is up, and notes whose task is due for a look.
+    fn expire(&mut self, now: Instant) -> Vec<Wait> {
+        let mut timed_out = Vec::new();
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let (timer, id) = entry.remove_entry();
+            let Some((id, mut waits)) = self.by_id.remove_entry(&*id) else {
+                continue;
+            };
+            if let Some(index) = waits.iter().position(|wait| wait.timer == timer) {
+                let mut wait = waits.swap_remove(index);
+                if wait.deadline.is_some_and(|deadline| deadline <= now) {
+                    timed_out.push(wait);
+                } else {
+                    self.looks.insert(id.clone());
+                    wait.looks += 1;
+                    wait.look_at = now + wait.look_pause;
+                    wait.look_pause = (wait.look_pause * 2).min(RAREST_LOOK);
+                    self.schedule(&id, &mut wait);
+                    waits.push(wait);
+                }
+            }
+            if !waits.is_empty() {
+                self.by_id.insert(id, waits);
+            }
+        }
+        timed_out
+    }
+}
+
+/// The waits of one queue in this process.
+pub struct Waits {
+    broker: Broker,
+    address: String,
+    registry: Mutex<Registry>,
+    /// The earliest timer is another one now.
+    rescheduled: Notify,
+    /// There are looks to be made.
+    look: Notify,
+    /// What the broker sends messages to.
+    me: Weak<Waits>,
+}
+
+impl Waits {
+    pub fn start(broker: Broker, address: String, closed: CancellationToken) -> Arc<Self> {
+        let waits = Arc::new_cyclic(|me| Waits {
+            broker,
+            address,
+            registry: Mutex::default(),
+            rescheduled: Notify::new(),
+            look: Notify::new(),
+            me: me.clone(),
+        });
+        let task = waits.clone();
+        runtime::spawn(async move {
+            tokio::select! {
+                () = task.run_timers() => {}
+                () = task.run_looks() => {}
+                () = closed.cancelled() => {}
+            }
+            task.broker.stop_replies(&task.address);
+            task.broker.stop_results();
+        });
+        waits
+    }
+
+    /// Where replies to this process go.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How many waits are open.
+    pub fn len(&self) -> usize {
+        lock(&self.registry).by_id.values().map(Vec::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn add(&self, id: &str, mut wait: Wait) {
+        let (earliest, subscribe) = {
+            let mut registry = lock(&self.registry);
+            let id: Arc<str> = match registry.by_id.get_key_value(id) {
+                Some((id, _)) => id.clone(),
+                None => id.into(),
+            };
+            registry.schedule(&id, &mut wait);
+            let earliest = registry.timers.first_key_value().map(|(timer, _)| *timer);
+            let earliest = earliest == Some(wait.timer);
+            registry.by_id.entry(id).or_default().push(wait);
+            (
+                earliest,
+                !std::mem::replace(&mut registry.hears_replies, true),
+            )
+        };
+        if subscribe {
+            let me: Weak<dyn Listener> = self.me.clone();
+            self.broker.listen_for_replies(&self.address, me);
+        }
+        if earliest {
+            self.rescheduled.notify_one();
+        }
+    }
+
+    /// Ends one caller's wait without telling it.
+    pub fn remove(&self, id: &str, token: u32, caller: &Arc<dyn Caller>) {
+        lock(&self.registry).remove_if(id, |wait| {
+            wait.token == token && Arc::ptr_eq(&wait.caller, caller)
+        });
+    }
+
+    /// Ends all waits of one caller.
+    pub fn close(&self, caller: &Arc<dyn Caller>, error: &Error) {
+        let ended: Vec<Wait> = {
+            let mut registry = lock(&self.registry);
+            let ids: Vec<Arc<str>> = registry.by_id.keys().cloned().collect();
+            ids.iter()
+                .flat_map(|id| registry.remove_if(id, |wait| Arc::ptr_eq(&wait.caller, caller)))
+                .collect()
+        };
+        for wait in ended {
+            wait.caller
+                .settled(wait.token, Settled::Error(error.clone()));
+        }
+    }
+
+    /// Has a task looked at now, if anybody waits for it.
+    pub fn look(&self, id: &str) {
+        let mut registry = lock(&self.registry);
+        if let Some((id, _)) = registry.by_id.get_key_value(id) {
+            let id = id.clone();
+            registry.looks.insert(id);
+            self.look.notify_one();
+        }
+    }
+
+    /// A task that was on its way is in Redis now.
+    pub fn sent(&self, id: &str) {
+        if let Some(waits) = lock(&self.registry).by_id.get_mut(id) {
+            for wait in waits {
+                wait.presence = Presence::Seen;
+            }
+        }
+    }
+
+    fn settle(&self, id: &str, outcome: &Outcome) {
+        let waits = lock(&self.registry).remove_all(id);
+        for wait in waits {
+            wait.caller
+                .settled(wait.token, Settled::Outcome(outcome.clone()));
+        }
+    }
+
+    async fn run_timers(&self) {
+        loop {
+            let now = Instant::now();
+            let (timed_out, next, looks, quiet) = {
+                let mut registry = lock(&self.registry);
+                let timed_out = registry.expire(now);
+                let quiet = registry.foreign_until.is_some_and(|until| until <= now);
+                if quiet {
+                    registry.foreign_until = None;
+                }
+                let timer = registry.timers.first_key_value().map(|((at, _), _)| *at);
+                let next = timer.into_iter().chain(registry.foreign_until).min();
+                (timed_out, next, !registry.looks.is_empty(), quiet)
+            };
+            if quiet {
+                self.broker.stop_results();
+            }
+            if looks {
+                self.look.notify_one();
+            }
+            for wait in timed_out {
+                wait.caller.settled(wait.token, Settled::TimedOut);
+            }
+            match next {
+                Some(at) => tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.rescheduled.notified() => {}
+                },
+                None => self.rescheduled.notified().await,
+            }
+        }
+    }
+
+    async fn run_looks(&self) {
+        loop {
+            self.look.notified().await;
+            loop {
+                let ids: Vec<Arc<str>> = {
+                    let mut registry = lock(&self.registry);
+                    let ids: Vec<_> = registry.looks.iter().take(LOOKS).cloned().collect();
+                    for id in &ids {
+                        registry.looks.remove(id);
+                    }
+                    ids
+                };
+                if ids.is_empty() {
+                    break;
+                }
+                let deadline = Instant::now() + LOOK_PATIENCE;
+                match self.broker.attach(&ids, &self.address, deadline).await {
+                    Ok(standings) => {
+                        for (id, standing) in ids.iter().zip(standings) {
+                            self.looked(id, standing);
+                        }
+                    }
+                    // Each wait's next look is scheduled already.
+                    Err(_) => sleep(LOOK_PAUSE).await,
+                }
+            }
+        }
+    }
+
+    fn looked(&self, id: &str, standing: Standing) {
+        let foreign;
+        let mut ended = Vec::new();
+        {
+            let mut registry = lock(&self.registry);
+            let waits = registry
+                .by_id
+                .get_mut(id)
+                .map(Vec::as_mut_slice)
+                .unwrap_or_default();
+            match &standing {
+                // Quiet, and yet finished: perhaps by a worker that sends no replies.
+                Standing::Finished(_) => foreign = waits.iter().any(|wait| wait.looks > 1),
+                Standing::Waiting { foreign: held } => {
+                    foreign = *held;
+                    for wait in waits {
+                        wait.presence = Presence::Seen;
+                    }
+                }
+                Standing::Missing => {
+                    // It may be another program's that is still to come.
+                    foreign = waits.iter().any(|wait| wait.presence == Presence::Unknown);
+                    let gone = |wait: &Wait| match wait.presence {
+                        Presence::Unsent => false,
+                        Presence::Seen => true,
+                        Presence::Unknown => {
+                            wait.deadline.is_none() && wait.since.elapsed() > UNSEEN
+                        }
+                    };
+                    ended = registry.remove_if(id, gone);
+                }
+            }
+        }
+        if let Standing::Finished(outcome) = &standing {
+            self.settle(id, outcome);
+        }
+        for wait in ended {
+            let settled = match wait.presence {
+                Presence::Seen => Settled::Gone,
+                _ => Settled::Unknown,
+            };
+            wait.caller.settled(wait.token, settled);
+        }
+        if foreign {
+            self.hear_results();
+        }
+    }
+
+    fn hear_results(&self) {
+        let until = Instant::now() + FOREIGN;
+        let before = lock(&self.registry).foreign_until.replace(until);
+        if before.is_none() {
+            let me: Weak<dyn Listener> = self.me.clone();
+            self.broker.listen_for_results(me);
+            self.rescheduled.notify_one();
+        }
+    }
+}
+
+impl Listener for Waits {
+    fn message(&self, channel: &str, payload: &[u8]) {
+        for message in self.broker.messages(channel, payload) {
+            match message {
+                Message::Reply(id, Some(outcome)) => {
+                    if let Ok(id) = std::str::from_utf8(id) {
+                        self.settle(id, &outcome);
+                    }
+                }
+                Message::Reply(id, None) | Message::Finished(id) => {
+                    if let Ok(id) = std::str::from_utf8(id) {
+                        self.look(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn listening(&self) {
+        let mut registry = lock(&self.registry);
+        let ids: Vec<Arc<str>> = registry.by_id.keys().cloned().collect();
+        registry.looks.extend(ids);
+        self.look.notify_one();
+    }
+}
+
+/// Reads a task's hash, for those who want to see it whole.
+pub async fn read(broker: &Broker, id: &str, patience: Duration) -> Result<Vec<(String, String)>> {
+    let fields = broker.read(id, Instant::now() + patience).await?;
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    };
+    Ok(fields
+        .into_iter()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect())
+}

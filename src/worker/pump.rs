@@ -1,0 +1,63 @@
+//! Exchanges outcomes for tasks: one round trip writes what has been run and takes what there are
+//! free slots for. Two exchanges may be on their way, so that Redis has one while this end has the
+//! other; batches form by themselves behind them.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::sleep;
+
+use super::{Report, Shared};
+use crate::broker::{Exchange, Exchanged};
+
+const IN_FLIGHT: usize = 2;
+/// The pause before an exchange is repeated that Redis refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+pub async fn run(shared: &Shared) {
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        while in_flight.len() < IN_FLIGHT
+            && let Some(exchange) = shared.slots.next_exchange()
+        {
+            in_flight.push(send(shared, exchange));
+        }
+        shared.idle.notify_one();
+        tokio::select! {
+            () = shared.work.notified() => {}
+            Some((exchange, exchanged)) = in_flight.next() => receive(shared, &exchange, exchanged),
+        }
+    }
+}
+
+async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) {
+    loop {
+        match shared.broker.exchange(&exchange).await {
+            Ok(exchanged) => return (exchange, exchanged),
+            Err(error) => {
+                shared.handlers.report(Report::Error(error));
+                // An attempt before the refused one may have been carried out.
+                exchange.repeated = true;
+                sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {
+    for (finish, written) in exchange.finishes.iter().zip(&exchanged.written) {
+        if !written {
+            shared.handlers.report(Report::Lost {
+                id: finish.id.clone(),
+            });
+        }
+    }
+    for dropped in &exchanged.dropped {
+        shared.handlers.report(Report::Dropped(dropped.clone()));
+    }
+    if shared.slots.exchanged(exchange, exchanged) {
+        shared.handlers.ready();
+    }
+    shared.left.notify_one();
+}
