@@ -12,9 +12,11 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisResult, TlsCertificates, Value,
+    AsyncConnectionConfig, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisResult, TlsCertificates, Value,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -308,13 +310,29 @@ fn open(settings: &Settings) -> Result<redis::Client> {
     let info = info
         .set_redis_settings(redis)
         .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    let tls = settings.ca.is_some() || settings.cert.is_some();
-    if settings.url.starts_with("rediss:") {
+    let encrypted = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    if encrypted {
         // Fails where a provider has been installed already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    if !tls {
+    if settings.ca.is_none() && settings.cert.is_none() && settings.key.is_none() {
         return redis::Client::open(info).map_err(bad);
+    }
+    if !encrypted {
+        return Err(Error::Args(
+            "tls is given, but the URL does not ask for it: expected rediss://".into(),
+        ));
+    }
+    for (name, text) in [("tls.ca", &settings.ca), ("tls.cert", &settings.cert)] {
+        if let Some(text) = text
+            && CertificateDer::pem_slice_iter(text.as_bytes())
+                .next()
+                .is_none()
+        {
+            return Err(Error::Args(format!(
+                "{name} holds no certificate: expected PEM text, -----BEGIN CERTIFICATE----- …"
+            )));
+        }
     }
     let pem = |text: &Option<String>| text.clone().map(String::into_bytes);
     let client_tls = match (pem(&settings.cert), pem(&settings.key)) {
@@ -329,7 +347,8 @@ fn open(settings: &Settings) -> Result<redis::Client> {
         client_tls,
         root_cert: pem(&settings.ca),
     };
-    redis::Client::build_with_tls(info, certificates).map_err(bad)
+    redis::Client::build_with_tls(info, certificates)
+        .map_err(|error| Error::Args(format!("tls can't be used: {error}")))
 }
 
 /// The connection for messages and what is heard on it.
