@@ -1,7 +1,9 @@
 export {
+  type About,
   type AnyFunctions,
   type Args,
   ArgsError,
+  type ArgsParameter,
   type Callback,
   type CallOptions,
   CancelledError,
@@ -27,6 +29,7 @@ export {
   type Task,
   TaskFailedError,
   type TaskState,
+  type Tasks,
   TimeoutError,
   type TlsOptions,
   type WaitOptions,

@@ -1,4 +1,7 @@
-import type { EventEmitter } from 'node:events'
+/// <reference lib="esnext.disposable" />
+
+// Needs no other package's types: with @types/node or the DOM library about, an AbortSignal is theirs, and
+// clients and workers pass for Node's event emitters.
 
 /**
  * Makes a client of a queue at once; connecting goes on behind it, and calls wait for it.
@@ -22,73 +25,110 @@ declare function dothis<F extends dothis.FunctionsOf<F> = dothis.AnyFunctions>(
   options: dothis.ClientOptions,
 ): dothis.Client<F>
 
+type AbortSignal = typeof globalThis extends { AbortSignal: { prototype: infer Signal } }
+  ? Signal
+  : { readonly aborted: boolean; readonly reason: unknown }
+
+type Listener<Arguments extends unknown[]> = (...args: Arguments) => void
+
+/** Node's EventEmitter, which clients and workers are, with the events that they have. */
+interface Emitter<Events extends { [Event in keyof Events]: unknown[] }> {
+  on<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  once<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  off<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  addListener<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  removeListener<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  prependListener<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  prependOnceListener<Event extends keyof Events>(event: Event, listener: Listener<Events[Event]>): this
+  removeAllListeners(event?: keyof Events): this
+  emit<Event extends keyof Events>(event: Event, ...args: Events[Event]): boolean
+  listeners<Event extends keyof Events>(event: Event): Listener<Events[Event]>[]
+  rawListeners<Event extends keyof Events>(event: Event): Listener<Events[Event]>[]
+  listenerCount(event: keyof Events): number
+  eventNames(): (keyof Events)[]
+  setMaxListeners(count: number): this
+  getMaxListeners(): number
+}
+
 declare namespace dothis {
   /** Untyped functions: any name, any args, any result. */
   // biome-ignore lint/suspicious/noExplicitAny: without an interface of functions everything is untyped.
-  type AnyFunctions = Record<string, (args: any) => any>
+  type AnyFunctions = Record<string, (args?: any) => any>
 
   /** What an interface of functions must look like: each takes one object of named arguments, or nothing. */
   // biome-ignore lint/suspicious/noExplicitAny: the constraint leaves args and results to the interface.
-  type FunctionsOf<F> = { [Name in keyof F]: (args: any) => any }
+  type FunctionsOf<F> = { [N in keyof F]: (args: any) => any }
 
   /** The names of the functions. */
   type Name<F> = keyof F & string
 
-  /** The named arguments of a function. */
+  /** The named arguments of a function, as its handler gets them: an empty object where it was called without. */
   type Args<F, N extends keyof F> = F[N] extends (...args: infer A) => unknown
     ? A extends []
       ? Record<string, never>
-      : A[0]
+      : A[0] extends Exclude<A[0], undefined>
+        ? A[0]
+        : Partial<Exclude<A[0], undefined>>
     : never
 
   /** What a function comes to, out of its promise. */
   type Result<F, N extends keyof F> = F[N] extends (...args: never) => infer R ? Awaited<R> : never
 
-  /** The args parameter: may be left out where every argument is optional. */
+  /** The parameters from args on: args may be left out where every argument is optional. */
   type ArgsParameter<F, N extends keyof F, Rest extends unknown[]> =
     Record<string, never> extends Args<F, N>
       ? [args?: Args<F, N> | null, ...Rest]
       : [args: Args<F, N>, ...Rest]
 
   interface ClientOptions {
-    /** Where Redis is: `redis://`, `rediss://` (TLS), `unix:`, `redis+unix:`. Default `redis://127.0.0.1:6379`. */
+    /**
+     * Where Redis is: `redis://`, `rediss://` (TLS), `unix:` or `redis+unix:`, with user, password and database
+     * number where needed: `rediss://user:password@host:6380/2`, `unix:///run/redis.sock?db=2`.
+     * Default `redis://127.0.0.1:6379`.
+     */
     url?: string
-    /** The queue's name, with which all its keys begin. Default `dothis`. */
+    /** The queue's name, with which all its keys begin: `{queue}:task:…`. Default `dothis`. */
     queue?: string
     /** For `rediss://`. Default: the system's certificates, and no client certificate. */
     tls?: TlsOptions
     /**
-     * Milliseconds that a call to Redis may take in all, waiting for a connection included; then it fails with a
-     * `ConnectionError`. It bounds `enqueue` and `get`, not how long a task may take. Default 10,000.
+     * Milliseconds in which Redis must have taken a task or answered a `get`, waiting for a connection included;
+     * then the call fails with a `ConnectionError`. It does not bound how long a task may take.
+     * Default 10,000; `Infinity` never gives up.
      */
     commandTimeout?: number
-    /** The longest args of a task, in bytes of JSON; longer ones are an `ArgsError`. Default 64 MiB. */
+    /**
+     * The longest args of a task, in bytes of JSON; longer ones are refused with an `ArgsError`.
+     * Default 67,108,864 (64 MiB), at most 256 MiB.
+     */
     maxArgsBytes?: number
   }
 
   /** PEM texts. */
   interface TlsOptions {
-    /** Certificates of the authorities to trust, instead of the system's. */
-    ca?: string | Buffer
-    /** The client's certificate; goes with `key`. */
-    cert?: string | Buffer
-    /** The client's private key; goes with `cert`. */
-    key?: string | Buffer
+    /** Certificates of the authorities to trust. Default: the system's. */
+    ca?: string | Uint8Array
+    /** The client's certificate; goes with `key`. Default: none. */
+    cert?: string | Uint8Array
+    /** The client's private key; goes with `cert`. Default: none. */
+    key?: string | Uint8Array
   }
 
   interface WaitOptions {
     /**
-     * Milliseconds to wait; then the wait ends with a `TimeoutError`, and the task goes on. Default: no limit.
+     * Milliseconds to wait for the result; then the wait ends with a `TimeoutError`, and the task goes on.
+     * Default: no limit.
      */
     timeout?: number
-    /** Ends the wait, which rejects with the signal's reason. The task goes on. */
-    signal?: AbortSignal
+    /** Ends the wait, which rejects with the signal's reason. The task goes on. Default: none. */
+    signal?: AbortSignal | null
   }
 
   interface EnqueueOptions {
     /**
-     * The task's id: any non-empty string. A task of that id which is there already is left as it is (the handle's
-     * `created` is false), so that repeating a call is safe. Default: a new UUID.
+     * The task's id: any non-empty string. A task of that id which is there already is left as it is, whatever its
+     * state (the handle's `created` is false), so that the same call can be made again without harm.
+     * Default: a new UUID.
      */
     id?: string
   }
@@ -103,41 +143,50 @@ declare namespace dothis {
         : { args: Args<F, N> })
   }[Name<F>]
 
-  /** A handle on a task that was enqueued. */
-  interface Task<Value = unknown> {
+  /** A handle on a task that was enqueued. It holds nothing in Redis, and need not be kept. */
+  // biome-ignore lint/suspicious/noExplicitAny: without an interface of functions everything is untyped.
+  interface Task<Value = any> {
     readonly id: string
     readonly function: string
     /** Whether this call created the task; false where one of that id was there already. */
     readonly created: boolean
     /**
-     * What the handler returned, once it has.
+     * Resolves to what the handler returned, once it has; at once where the task has finished by now.
      *
-     * @throws {TaskFailedError} the task failed, or has vanished.
-     * @throws {TimeoutError} the wait's time is up.
-     * @throws {ClosedError} the client was closed.
+     * @throws {TaskFailedError} the task failed, or has vanished from Redis.
+     * @throws {TimeoutError} it has not finished within `timeout`; it goes on.
+     * @throws {ClosedError} the client was closed meanwhile.
      */
     result(options?: WaitOptions): Promise<Value>
-    /** The task as it stands, or null where it has been deleted or has expired. */
+    /**
+     * Resolves to the task as it stands, or null where it has been deleted.
+     *
+     * @throws {ConnectionError} no answer from Redis within `commandTimeout`.
+     */
     get(): Promise<TaskState | null>
   }
 
   /** A task as it stands in Redis. What is not there yet is undefined. */
-  interface TaskState {
+  // biome-ignore lint/suspicious/noExplicitAny: without an interface of functions everything is untyped.
+  interface TaskState<Arguments = any, Value = any> {
     id: string
+    /** Undefined where its producer did not write it. */
     function: string | undefined
-    /** The named arguments; the text as it is where another program wrote something else than JSON. */
-    args: unknown
+    /** The named arguments. Where its producer wrote something else than JSON, that text. */
+    args: Arguments
+    /** `pending`: waiting for a worker. `executing`: taken by one. `finished`: see `result`. */
     state: 'pending' | 'executing' | 'finished' | undefined
-    /** Once finished. */
+    /** Once finished: whether the handler returned. */
     result: 'successful' | 'failed' | undefined
-    /** What the handler returned. */
-    value: unknown
-    /** Why it failed, in one line. */
+    /** Once successful: what the handler returned. */
+    value: Value | undefined
+    /** Once failed: why, in one line. */
     reason: string | undefined
-    /** The stack trace of what it failed with. */
+    /** Once failed: the stack trace, where there is one. */
     exception: string | undefined
     /** When it was enqueued; undefined where its producer did not write it. */
     createdAt: Date | undefined
+    /** When a worker took it. */
     startedAt: Date | undefined
     finishedAt: Date | undefined
   }
@@ -146,11 +195,13 @@ declare namespace dothis {
   interface OriginalTask {
     function?: string
     /** Parsed. */
-    args?: unknown
+    // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+    args?: any
     state?: string
     result?: string
     /** Parsed. */
-    'result-value'?: unknown
+    // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+    'result-value'?: any
     'error-reason'?: string
     'error-exception'?: string
     'pending-created'?: string
@@ -160,85 +211,115 @@ declare namespace dothis {
   }
 
   /** What a handler gets as its second argument. */
-  interface RunningTask<Arguments = unknown> {
+  // biome-ignore lint/suspicious/noExplicitAny: without an interface of functions everything is untyped.
+  interface RunningTask<Arguments = any> {
     readonly id: string
     readonly function: string
+    /** The handler's first argument again. */
     readonly args: Arguments
-    /** Counts from 1. */
+    /** Which attempt at this task this is; counts from 1. */
     readonly attempt: number
     /**
-     * Fires when the outcome is of no use any more: the worker is closed and this task has not finished in the time
-     * given. What the handler returns after that is dropped.
+     * Fires when the outcome is of no use any more: the worker is being closed, and the time that `close` gave is
+     * up. The task has gone back to the queue by then; what the handler returns is dropped. Pass it on to what the
+     * handler waits for.
      */
     readonly signal: AbortSignal
     /** When it was enqueued; undefined where its producer did not write it. */
     readonly createdAt: Date | undefined
   }
 
-  /** A handler: plain or async. What it throws, or rejects with, fails the task. */
+  /**
+   * A handler, plain or async. What it returns becomes the task's result, as JSON. What it throws, or rejects with,
+   * fails the task.
+   */
   type Handler<F = AnyFunctions, N extends keyof F = keyof F> = (
     args: Args<F, N>,
     task: RunningTask<Args<F, N>>,
   ) => Result<F, N> | Promise<Result<F, N>>
 
-  /** Handlers by name: some of the functions, or all. */
+  /** Handlers by name: of some of the functions, or all. */
   type Handlers<F = AnyFunctions> = { [N in keyof F]?: Handler<F, N> }
 
   interface WorkerOptions {
-    /** Tasks at a time. Default 10. */
+    /**
+     * How many tasks it runs at a time: for handlers that wait (for a database, for HTTP) a hundred or more, for
+     * handlers that compute, 1. Default 10, at most 100,000.
+     */
     concurrency?: number
-    /** Milliseconds without a heartbeat after which this worker counts as dead; at least 1,000. Default 15,000. */
+    /**
+     * Milliseconds after which a worker that no longer shows a sign of life counts as dead: its key in Redis
+     * expires. Three signs are given in that time, also while a handler blocks the event loop.
+     * Default 15,000, at least 1,000.
+     */
     heartbeatTimeout?: number
-    /** The longest result, in bytes of JSON; with a longer one the task fails. Default 64 MiB. */
+    /**
+     * The longest result, in bytes of JSON; with a longer one the task fails.
+     * Default 67,108,864 (64 MiB), at most 256 MiB.
+     */
     maxResultBytes?: number
   }
 
   interface CloseOptions {
     /**
-     * Milliseconds that running tasks may still take. Then their signal is aborted, and they go back to the queue.
-     * Default 30,000.
+     * Milliseconds that running tasks may still take. Then their signals fire, and they go back to the queue, first
+     * in line. 0 waits for none, `Infinity` for all, however long they take. Default 30,000.
      */
     timeout?: number
   }
 
   interface ClientHealth {
     status: 'connecting' | 'connected' | 'closed'
-    /** Why there is no connection. */
+    /** Why there is no connection, as far as is known. */
     reason?: string
-    /** Calls and waits under way. */
+    /** Calls and waits that are under way. */
     pending: number
   }
 
   interface ClientEvents {
-    /** A connection to Redis stands, or stands again. */
+    /** When the connection to Redis stands, the first time and after each loss. */
     connected: []
-    /** The connection was lost; the reason. Another is being made. */
+    /** When the connection is lost, with the reason. Another is being made already, and calls wait for it. */
     disconnected: [reason: string]
-    /** Closed, and through with everything. */
+    /** When it is closed, and through with everything. */
     closed: []
-    /** A task made with `task` or `taskwithid` was successful. */
-    success: [result: unknown, task: OriginalTask | null]
-    /** A task made with `task` or `taskwithid` failed: its stack trace, or the task where there is none. */
-    failure: [exception: unknown, task: OriginalTask | null]
-    /** A call of `task` or `taskwithid` did not get through. Does no harm where nobody listens. */
+    /** When a task made with `task` or `taskwithid` was successful. */
+    // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+    success: [result: any, task: OriginalTask | null]
+    /** When a task made with `task` or `taskwithid` failed: its stack trace, or the task where there is none. */
+    // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+    failure: [exception: any, task: OriginalTask | null]
+    /** When `task` or `taskwithid` could not enqueue or wait. Does no harm where nobody listens. */
     error: [error: Error]
   }
 
   /** The original's callback. */
-  type Callback<Value = unknown> = (error: unknown, result?: Value | null, task?: OriginalTask | null) => void
+  // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+  type Callback<Value = any> = (error: any, result?: Value | null, task?: OriginalTask | null) => void
 
-  class Client<F = AnyFunctions> extends EventEmitter<ClientEvents> {
-    private constructor()
-    readonly url: string
+  /** Handles on tasks, in the order of the entries. */
+  type Tasks<F, List extends readonly { function: string }[]> = {
+    -readonly [Index in keyof List]: Task<Result<F, List[Index]['function'] & keyof F>>
+  }
+
+  /**
+   * A queue, for those who put tasks in and wait for results. Made by `dothis()`. Open and idle, it does not keep
+   * Node.js alive; a call or a wait that is under way does.
+   */
+  interface Client<F = AnyFunctions> extends Emitter<ClientEvents> {
     readonly queue: string
 
     /**
      * Puts a task into the queue. Resolves to a handle once Redis has it.
      *
-     * @throws {ArgsError} args are no object, or can't be written as JSON; nothing was sent.
-     * @throws {ConnectionError} Redis was not reached in time (`commandTimeout`); the message says whether the task
-     *   may have been enqueued all the same. With an `id` of your own it is safe to call again.
-     * @throws {RefusedError} Redis refused, for instance because it is out of memory.
+     * @example
+     * const task = await client.enqueue('add', { a: 1, b: 5 })
+     * const sum = await task.result()
+     *
+     * @throws {ArgsError} the args are no object, can't be written as JSON, or are too large; nothing was sent.
+     * @throws {ConnectionError} Redis was not reached within `commandTimeout`. The message says where the task may
+     *   have been enqueued all the same; with an `id` of your own the call can be made again without harm.
+     * @throws {RefusedError} Redis refused: it is out of memory, forbids it, or the task's key is something else.
      * @throws {ClosedError} the client is closed.
      */
     enqueue<N extends Name<F>>(
@@ -247,17 +328,28 @@ declare namespace dothis {
     ): Promise<Task<Result<F, N>>>
 
     /**
-     * Puts many tasks into the queue, in order, in as few round trips as it takes. Rejects before anything is sent
-     * where an entry is wrong; the message names it.
+     * Puts many tasks into the queue, in order, in as few round trips as it takes. Resolves to their handles, in the
+     * same order, once Redis has all.
+     *
+     * @example
+     * await client.enqueueMany([{ function: 'add', args: { a: 1, b: 2 } }, { function: 'ping' }])
+     *
+     * @throws {ArgsError} an entry is wrong; the message says which. Nothing was sent.
+     * @throws as `enqueue` does. Tasks before the one that failed may be in the queue.
      */
-    enqueueMany(tasks: Iterable<NewTask<F>>): Promise<Task[]>
+    enqueueMany<const List extends readonly NewTask<F>[]>(tasks: List): Promise<Tasks<F, List>>
+    enqueueMany(tasks: Iterable<NewTask<F>>): Promise<Task<Result<F, Name<F>>>[]>
 
     /**
-     * Puts a task into the queue and resolves to what its handler returns.
+     * Puts a task into the queue and resolves to what its handler returned, wherever that runs.
      *
-     * @throws {TaskFailedError} the handler threw, or there is none of that name.
-     * @throws {TimeoutError} not finished within `timeout`; the task goes on.
-     * @throws as `enqueue` does, too.
+     * @example
+     * const sum = await client.call('add', { a: 1, b: 5 }, { timeout: 5_000 })
+     *
+     * @throws {TaskFailedError} the handler threw, or the worker has no handler of that name.
+     * @throws {TimeoutError} it has not finished within `timeout`; it goes on.
+     * @throws as `enqueue` does, where the task did not get into the queue.
+     * @throws the reason of `signal`, once that fires.
      */
     call<N extends Name<F>>(
       name: N,
@@ -265,50 +357,80 @@ declare namespace dothis {
     ): Promise<Result<F, N>>
 
     /**
-     * The result of any task, whoever enqueued it. A task that is not there yet is waited for; without a `timeout`,
-     * for a minute.
+     * Resolves to the result of any task, whoever enqueued it and whenever. A task that is not there yet is waited
+     * for: until `timeout`, or, without one, for a minute.
      *
-     * @throws {TaskFailedError} the task failed, or has vanished.
-     * @throws {TimeoutError} the wait's time is up, or no such task came.
+     * @example
+     * const sum = await client.result<'add'>(id)
+     *
+     * @throws {TaskFailedError} the task failed, or has vanished from Redis.
+     * @throws {TimeoutError} it has not finished within `timeout`, or there is no such task.
+     * @throws {ClosedError} the client is closed, or was meanwhile.
+     * @throws the reason of `signal`, once that fires.
      */
-    result<Value = unknown>(id: string, options?: WaitOptions): Promise<Value>
+    result<N extends Name<F> = Name<F>>(id: string, options?: WaitOptions): Promise<Result<F, N>>
 
-    /** The task as it stands, or null where there is none of that id. */
-    get(id: string): Promise<TaskState | null>
+    /**
+     * Resolves to the task as it stands, or null where there is none of that id.
+     *
+     * @throws {ConnectionError} no answer from Redis within `commandTimeout`.
+     * @throws {RefusedError} Redis refused: the task's key holds something else than a hash.
+     * @throws {ClosedError} the client is closed.
+     */
+    get<N extends Name<F> = Name<F>>(id: string): Promise<TaskState<Args<F, N>, Result<F, N>> | null>
 
-    /** Starts a worker with these handlers on this queue. It runs, and keeps Node.js alive, until it is closed. */
+    /**
+     * Starts a worker on this queue. It runs tasks, and keeps Node.js alive, until it is closed.
+     *
+     * @example
+     * const worker = client.work({ add: ({ a, b }) => a + b }, { concurrency: 100 })
+     *
+     * @throws {ArgsError} a handler is no function, or an option is wrong.
+     * @throws {ClosedError} the client is closed.
+     */
     work(handlers: Handlers<F>, options?: WorkerOptions): Worker<F>
 
-    /** What is true now. */
+    /** What is true now. Asks nobody, and costs nothing. */
     health(): ClientHealth
 
     /**
-     * Closes its workers, waits until what was enqueued is in Redis, and ends open waits with a `ClosedError`.
-     * Closing twice is closing once. Rejects where a worker could not tell Redis what it had to.
+     * Closes its workers (`timeout` is theirs), waits until what was enqueued is in Redis, and ends open waits with
+     * a `ClosedError`. Closing twice is closing once.
+     *
+     * @throws {ConnectionError} a worker could not tell Redis what it had to; the client is closed all the same.
      */
     close(options?: CloseOptions): Promise<void>
+    /** `await using client = dothis()` closes it at the end of the block. */
     [Symbol.asyncDispose](): Promise<void>
 
     /**
-     * The original's call: enqueues, and resolves to the result. `callback(error, result, task)` once the task has
-     * finished; where it failed, `error` is its stack trace, or the task where there is none.
+     * The original's call: enqueues, and resolves to the result. `callback(error, result, task)` is called once the
+     * task has finished; where it failed, `error` is its stack trace, or the task where there is none.
      */
     task<N extends Name<F>>(
-      name: N,
-      args?: Args<F, N> | null,
-      callback?: Callback<Result<F, N>>,
+      name: ArgsParameter<F, N, []> extends [unknown] ? never : N,
+      callback: Callback<Result<F, N>>,
     ): Promise<Result<F, N>>
-    /** The same with an id of your own. A finished task of that id is run anew. */
+    task<N extends Name<F>>(
+      name: N,
+      ...rest: ArgsParameter<F, N, [callback?: Callback<Result<F, N>>]>
+    ): Promise<Result<F, N>>
+    /** The same with an id of your own. A finished task of that id runs again. */
+    taskwithid<N extends Name<F>>(
+      id: string,
+      name: ArgsParameter<F, N, []> extends [unknown] ? never : N,
+      callback: Callback<Result<F, N>>,
+    ): Promise<Result<F, N>>
     taskwithid<N extends Name<F>>(
       id: string,
       name: N,
-      args?: Args<F, N> | null,
-      callback?: Callback<Result<F, N>>,
+      ...rest: ArgsParameter<F, N, [callback?: Callback<Result<F, N>>]>
     ): Promise<Result<F, N>>
-    /** The original's call: the task's fields by their names in Redis, or null. */
+    /** The original's call: the task's fields by their names in Redis, or null where there is none of that id. */
     gettask(
       id: string,
-      callback?: (error: unknown, task?: OriginalTask | null) => void,
+      // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
+      callback?: (error: any, task?: OriginalTask | null) => void,
     ): Promise<OriginalTask | null>
     /** The original's call: closes once nothing is under way any more, waits included. */
     quit(): Promise<void>
@@ -318,54 +440,67 @@ declare namespace dothis {
 
   interface WorkerHealth {
     status: 'connecting' | 'connected' | 'closing' | 'closed'
-    /** Why there is no connection. */
+    /** Why there is no connection, as far as is known. */
     reason?: string
     /** Tasks whose handlers are running. */
     running: number
     /** Tasks taken whose handlers have not begun. */
     ready: number
-    /** Ids found in the queue that could not be run: see the event. */
+    /** How often `dropped` happened. */
     dropped: number
-    /** Outcomes that were not written: see the event. */
+    /** How often `lost` happened. */
     lost: number
   }
 
   interface WorkerEvents {
     /**
-     * An id was in the queue and could not be run: its hash is `missing`, `not a hash`, `finished` already, or
-     * `executing` elsewhere (it was pushed twice). The hash is left as it is.
+     * When an id came out of the queue that can't be run, because its hash is `missing`, `not a hash`, `finished`
+     * already, or `executing` elsewhere (it was pushed twice). What is there is left as it is.
      */
     dropped: [what: { id: string; why: string }]
-    /** An outcome was not written, because the task was deleted or has another owner by now. */
+    /** When an outcome was not written, because the task was deleted or has another owner by now. */
     lost: [what: { id: string }]
-    /** Redis refuses what the worker needs; it goes on trying. Does no harm where nobody listens. */
+    /** When Redis refuses what the worker needs. It goes on trying. Does no harm where nobody listens. */
     error: [error: Error]
-    /** Closed, and through with everything. */
+    /** When it is closed, and through with everything. */
     closed: []
   }
 
-  class Worker<F = AnyFunctions> extends EventEmitter<WorkerEvents> {
-    private constructor()
-    /** The last part of its key in Redis, `{q}:worker:{id}`. */
+  /** Runs tasks. Made by `client.work()`. */
+  interface Worker<F = AnyFunctions> extends Emitter<WorkerEvents> {
+    /** The last part of its key in Redis, `{queue}:worker:{id}`. */
     readonly id: string
     readonly concurrency: number
-    /** Adds a handler, or replaces the one of that name. */
+    /**
+     * Adds a handler, or replaces the one of that name, from the next task on.
+     *
+     * @throws {ArgsError} the handler is no function.
+     */
     handle<N extends Name<F>>(name: N, handler: Handler<F, N>): this
-    /** What is true now. */
+    /** What is true now. Asks nobody, and costs nothing. */
     health(): WorkerHealth
     /**
-     * Stops taking, hands back what has not begun, in order, and lets what runs finish. What does not within
-     * `timeout` has its signal aborted and goes back to the queue. Closing twice is closing once.
+     * Stops taking at once, hands back what has not begun, in order, and lets what runs finish. What does not
+     * within `timeout` has its signal fired and goes back to the queue. Closing twice is closing once.
      *
      * @throws {ConnectionError} Redis could not be told what had to be written; the worker is closed all the same.
      */
     close(options?: CloseOptions): Promise<void>
+    /** `await using worker = client.work(…)` closes it at the end of the block. */
     [Symbol.asyncDispose](): Promise<void>
+  }
+
+  /** What an error is about. */
+  interface About {
+    taskId?: string
+    function?: string
+    cause?: unknown
   }
 
   /** What all errors of dothis have in common. */
   class DothisError extends Error {
-    /** Stable: does not change with the wording. */
+    constructor(code: string, message: string, about?: About)
+    /** Stable: does not change with the wording of the message. */
     readonly code: string
     /** The task that it is about, where there is one. */
     readonly taskId?: string
@@ -373,36 +508,43 @@ declare namespace dothis {
     readonly function?: string
   }
 
-  /** The task failed. */
+  /** The task failed: its handler threw, there is none of that name, or the task has vanished from Redis. */
   class TaskFailedError extends DothisError {
+    constructor(reason: string, exception?: string | null, about?: About)
     readonly code: 'ERR_TASK_FAILED'
     /** What the worker recorded, in one line. */
     readonly reason: string
-    /** The stack trace that the worker recorded. */
+    /** The stack trace that the worker recorded, where there is one. */
     readonly exception?: string
   }
-  /** The waiter gave up; the task goes on. */
+  /** The waiter gave up; the task goes on, and can be waited for again. */
   class TimeoutError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_TIMEOUT'
   }
   /** The task was cancelled. */
   class CancelledError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_CANCELLED'
   }
   /** What was passed in is wrong; Redis was not touched. */
   class ArgsError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_ARGS'
   }
   /** Redis was not reached in time. */
   class ConnectionError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_CONNECTION'
   }
   /** Redis answered, and refused: out of memory, no permission, a key of another type. */
   class RefusedError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_REFUSED'
   }
   /** The client is closed, or was before the call was through. */
   class ClosedError extends DothisError {
+    constructor(message: string, about?: About)
     readonly code: 'ERR_CLOSED'
   }
 }

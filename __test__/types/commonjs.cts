@@ -1,13 +1,39 @@
-// The same from CommonJS. Compiled, never run.
+// The same from CommonJS, together with Node's own types. Compiled, never run.
 
-import dothis = require('../../index.js')
+import { on, once } from 'node:events'
+import { readFileSync } from 'node:fs'
 
-const client: dothis.Client = dothis('redis://127.0.0.1:6379')
+import dothis = require('dothis')
+
+interface Functions {
+  add(args: { a: number; b: number }): number
+}
+
+const client: dothis.Client<Functions> = dothis<Functions>({ tls: { ca: readFileSync('ca.pem') } })
 const options: dothis.WorkerOptions = { concurrency: 5 }
-const worker: dothis.Worker = client.work({ add: ({ a, b }) => a + b }, options)
+const worker: dothis.Worker<Functions> = client.work(
+  {
+    async add({ a, b }, { signal }) {
+      await fetch('http://localhost', { signal })
+      return a + b
+    },
+  },
+  options,
+)
+const controller = new AbortController()
+const sum: Promise<number> = client.call('add', { a: 1, b: 2 }, { signal: controller.signal })
 const failed = (error: unknown) => error instanceof dothis.TaskFailedError && error.exception
 
+// Clients and workers are Node's event emitters.
+const emitters: NodeJS.EventEmitter[] = [client, worker]
+const connected = once(client, 'connected', { signal: controller.signal })
+const dropped = on(worker, 'dropped')
+
+// @ts-expect-error a missing argument
+client.call('add', { a: 1 })
 // @ts-expect-error there is no such class
 dothis.NoSuchError
+// @ts-expect-error a PEM text is no number
+dothis({ tls: { ca: 5 } })
 
-export = { failed, worker }
+export = { connected, dropped, emitters, failed, sum, worker }

@@ -1,22 +1,39 @@
 // Without an interface of functions everything is untyped, and works. Compiled, never run.
 
-import dothis, { type ArgsError, type TimeoutError } from '../../index.mjs'
+import dothis, { ArgsError, type Client, type ClientOptions, DothisError, TimeoutError } from 'dothis'
 
-const client = dothis()
-const sum: number = await client.call('add', { a: 1, b: 2 })
-const task = await client.enqueue('anything', { at: new Date() })
-const value: string = await task.result()
-await client.enqueueMany([{ function: 'x' }, { function: 'y', args: { a: 1 } }])
-client.work({
+const options: ClientOptions = { url: 'redis://127.0.0.1:6379', maxArgsBytes: 1_000 }
+const client: Client = dothis(options)
+
+export const sum: number = await client.call('add', { a: 1, b: 2 })
+interface Mail {
+  to: string
+}
+const mail: Mail = { to: 'gregc' }
+const task = await client.enqueue('send', mail)
+export const value: string = await task.result()
+export const byId: string = await client.result('id')
+await client.call('now')
+const tasks = await client.enqueueMany([{ function: 'x' }, { function: 'y', args: { at: new Date() } }])
+export const many: number[] = await Promise.all(tasks.map((each) => each.result()))
+export const a: number = (await client.get('id'))?.args.a
+
+const worker = client.work({
   add: ({ a, b }) => a + b,
   async other(args, task) {
     return [args, task.id]
   },
 })
-client.on('success', (result, found) => [result, found?.['result-value']])
+worker.handle('later', () => {})
+client.on('success', (result, found) => [result.length, found?.['result-value'].length])
 client.task('add', { a: 1 }, (error, result, found) => [error, result, found])
+client.task('now', (error, result) => [error, result])
 client.gettask('id', (error, found) => [error, found?.state])
-const codes: string[] = [new Error() as ArgsError, new Error() as TimeoutError].map((error) => error.code)
+
+export const codes: string[] = [new ArgsError('no'), new TimeoutError('late', { taskId: '1' })].map(
+  (error) => error.code,
+)
+export const isOurs = (error: unknown) => error instanceof DothisError && error.function
 
 // @ts-expect-error a name is a string
 await client.call(5)
@@ -24,5 +41,7 @@ await client.call(5)
 await client.result(5)
 // @ts-expect-error a port is no URL
 dothis(6379)
-
-export { codes, sum, value }
+// @ts-expect-error an option that there is not
+dothis({ uri: 'redis://127.0.0.1:6379' })
+// @ts-expect-error there is no such error
+dothis.NoSuchError
