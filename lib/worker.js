@@ -1,4 +1,5 @@
 const { hostname } = require('node:os')
+const { isPromise } = require('node:util/types')
 const binding = require('../binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
@@ -159,13 +160,23 @@ class Worker extends Emitter {
       return this.#threw(task, thrown)
     }
     if (!mayBeThenable(returned)) return this.#returned(task, returned)
-    // A promise of our own around anything else: its `then` may throw, or call back twice.
-    const promise = returned instanceof Promise ? returned : new Promise((resolve) => resolve(returned))
-    Promise.prototype.then.call(
-      promise,
+    this.#await(returned).then(
       (value) => this.#returned(task, value),
       (thrown) => this.#threw(task, thrown),
     )
+  }
+
+  /**
+   * A promise whose `then` is the language's own. One of our own goes around anything else: a `then`, a
+   * `constructor` or a proxy's trap may throw, and a `then` may call back twice.
+   */
+  #await(returned) {
+    const plain =
+      isPromise(returned) &&
+      Object.getPrototypeOf(returned) === Promise.prototype &&
+      !Object.hasOwn(returned, 'then') &&
+      !Object.hasOwn(returned, 'constructor')
+    return plain ? returned : new Promise((resolve) => resolve(returned))
   }
 
   #returned(task, value) {
