@@ -6,7 +6,7 @@ const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { RunningTask } = require('./task.js')
-const { describeThrown } = require('./thrown.js')
+const { describeThrown, line } = require('./thrown.js')
 
 // Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
 const TASK = 0
@@ -18,6 +18,9 @@ const CLOSED = 5
 const VALUE = 0
 const NO_VALUE = 1
 const FAILURE = 2
+
+/** How much of a name that nobody knows is repeated, in characters. */
+const MAX_NAME = 200
 
 /** How much one native call hands over, in characters. */
 const FLUSH_LENGTH = 1024 * 1024
@@ -145,11 +148,8 @@ class Worker extends Emitter {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
-      return this.#outcome(
-        run,
-        FAILURE,
-        `no handler for function "${name}" is registered here; registered: ${known}`,
-      )
+      const reason = `no handler for function "${line(name, MAX_NAME)}" is registered here; registered: ${known}`
+      return this.#outcome(run, FAILURE, line(reason))
     }
     const task = new RunningTask(run, id, name, args, created)
     this.#running.set(run, task)
