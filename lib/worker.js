@@ -93,14 +93,14 @@ class Worker extends Emitter {
     return health
   }
 
-  close(options) {
-    this.#closing ??= this.#close(options)
-    return this.#closing
-  }
-
-  async #close(options) {
+  async close(options) {
     const { timeout } = check.options(options, ['timeout'], 'options')
     const given = check.duration(timeout, 'timeout')
+    this.#closing ??= this.#close(timeout, given)
+    return await this.#closing
+  }
+
+  async #close(timeout, given) {
     this.#status = 'closing'
     await new Promise((resolve, reject) => {
       this.#whenClosed = { resolve, reject }
