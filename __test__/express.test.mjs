@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import dothis from 'dothis'
 import { spawnNode, uniqueQueue, within, withRedis } from './support/index.mjs'
+import { until } from './support/until.mjs'
 
 const REQUESTS = 1_000
 const example = (file) => fileURLToPath(new URL(`../examples/express/${file}`, import.meta.url))
@@ -94,7 +95,7 @@ test('a handler that throws is a 500 that says why', async (t) => {
 test('SIGTERM lets the app answer what it was asked, and both processes end by themselves', async (t) => {
   const { app, post, queue } = await startExample(t)
   const answer = post('/add?wait=1', { a: 20, b: 22 })
-  await taskIn(queue)
+  await until(() => redis.raw.send('LLEN', `${queue}:pending`), 'the task')
   const ended = app.kill('SIGTERM')
 
   const worker = await startWorker(t, queue)
@@ -142,10 +143,4 @@ async function finished(get, path) {
     assert.equal(status, 200)
     if (body.state === 'finished') return body
   }
-}
-
-/** Once a task is in Redis: there is nothing that announces it, other than its being there. */
-async function taskIn(queue) {
-  const deadline = Date.now() + 10_000
-  while ((await redis.raw.send('LLEN', `${queue}:pending`)) === 0) assert.ok(Date.now() < deadline)
 }
