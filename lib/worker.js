@@ -1,11 +1,12 @@
 const { hostname } = require('node:os')
+const { isPromise } = require('node:util/types')
 const binding = require('../binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { RunningTask } = require('./task.js')
-const { describeThrown } = require('./thrown.js')
+const { describeThrown, line } = require('./thrown.js')
 
 // Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
 const TASK = 0
@@ -17,6 +18,9 @@ const CLOSED = 5
 const VALUE = 0
 const NO_VALUE = 1
 const FAILURE = 2
+
+/** How much of a name that nobody knows is repeated, in characters. */
+const MAX_NAME = 200
 
 /** How much one native call hands over, in characters. */
 const FLUSH_LENGTH = 1024 * 1024
@@ -105,14 +109,14 @@ class Worker extends Emitter {
     return health
   }
 
-  close(options) {
-    this.#closing ??= this.#close(options)
-    return this.#closing
-  }
-
-  async #close(options) {
+  async close(options) {
     const { timeout } = check.options(options, ['timeout'], 'options')
     const given = check.duration(timeout, 'timeout')
+    this.#closing ??= this.#close(timeout, given)
+    return await this.#closing
+  }
+
+  async #close(timeout, given) {
     this.#status = 'closing'
     await new Promise((resolve, reject) => {
       this.#whenClosed = { resolve, reject }
@@ -162,11 +166,8 @@ class Worker extends Emitter {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
-      return this.#outcome(
-        run,
-        FAILURE,
-        `no handler for function "${name}" is registered here; registered: ${known}`,
-      )
+      const reason = `no handler for function "${line(name, MAX_NAME)}" is registered here; registered: ${known}`
+      return this.#outcome(run, FAILURE, line(reason))
     }
     const task = new RunningTask(run, id, name, args, created)
     this.#running.set(run, task)
@@ -177,13 +178,23 @@ class Worker extends Emitter {
       return this.#threw(task, thrown)
     }
     if (!mayBeThenable(returned)) return this.#returned(task, returned)
-    // A promise of our own around anything else: its `then` may throw, or call back twice.
-    const promise = returned instanceof Promise ? returned : new Promise((resolve) => resolve(returned))
-    Promise.prototype.then.call(
-      promise,
+    this.#await(returned).then(
       (value) => this.#returned(task, value),
       (thrown) => this.#threw(task, thrown),
     )
+  }
+
+  /**
+   * A promise whose `then` is the language's own. One of our own goes around anything else: a `then`, a
+   * `constructor` or a proxy's trap may throw, and a `then` may call back twice.
+   */
+  #await(returned) {
+    const plain =
+      isPromise(returned) &&
+      Object.getPrototypeOf(returned) === Promise.prototype &&
+      !Object.hasOwn(returned, 'then') &&
+      !Object.hasOwn(returned, 'constructor')
+    return plain ? returned : new Promise((resolve) => resolve(returned))
   }
 
   #returned(task, value) {
