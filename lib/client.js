@@ -1,5 +1,5 @@
 const { randomUUID } = require('node:crypto')
-const binding = require('../binding.js')
+const binding = require('./binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')

@@ -1,6 +1,6 @@
 const { hostname } = require('node:os')
 const { isPromise } = require('node:util/types')
-const binding = require('../binding.js')
+const binding = require('./binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
