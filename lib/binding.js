@@ -27,7 +27,8 @@ function explain(cause) {
 function loadFailure(error) {
   for (let cause = error; cause; cause = cause.cause) {
     const { message, code } = cause
-    const absent = code === 'MODULE_NOT_FOUND' || /^Cannot find (module|native binding)|^Unsupported /.test(message)
+    const absent =
+      code === 'MODULE_NOT_FOUND' || /^Cannot find (module|native binding)|^Unsupported /.test(message)
     if (!absent) return message
   }
   return undefined
