@@ -145,6 +145,27 @@ test('at its deadline close hands back what still runs, and tells the handler th
   assert.deepEqual(await snapshot(redis.raw, client.queue), { 'task:long': finished('in time') })
 })
 
+test('close leaves a task alone that somebody else has by now', async (t) => {
+  const client = connected(t)
+  const worker = client.work({
+    hold() {
+      worker.emit('begun')
+      return new Promise(() => {})
+    },
+  })
+  const begun = waitFor(worker, 'begun')
+  await client.enqueue('hold', {}, { id: 'lost' })
+  await begun
+  await redis.raw.send('HSET', `${client.queue}:task:lost`, 'owner', 'somebody else')
+  await worker.close({ timeout: 0 })
+  assert.deepEqual(await snapshot(redis.raw, client.queue), {
+    executing: { list: ['lost'] },
+    'task:lost': {
+      hash: { ...pending().hash, state: 'executing', 'executing-created': '<time>', owner: 'somebody else' },
+    },
+  })
+})
+
 test('a worker and a client may be closed twice, at the same time and later', async () => {
   const client = dothis(redis.url, uniqueQueue())
   const worker = client.work({})

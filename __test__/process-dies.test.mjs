@@ -21,9 +21,12 @@ const WORKER = `
   }, { concurrency: options.concurrency })
   process.stdin.unref()
 `
-const ONE_LINER = (timeout) =>
-  `process.once('SIGTERM', () => worker.close({ timeout: ${timeout} }).then(() => client.close()))
-  process.on('SIGTERM', () => say('closing'))`
+const ON_SIGTERM = {
+  client: (timeout) => `process.once('SIGTERM', () => client.close({ timeout: ${timeout} }))`,
+  worker: (timeout) =>
+    `process.once('SIGTERM', () => worker.close({ timeout: ${timeout} }).then(() => client.close()))`,
+}
+const SAY_SO = `;process.on('SIGTERM', () => say('closing'))`
 
 /** A process in the middle of the first tasks of a queue of its own; the rest are pending. */
 async function midway(t, ending) {
@@ -101,6 +104,32 @@ test('process.exit writes what has run by then, and hands back only the rest', a
   })
 })
 
+test('process.exit writes all that has run by then, however much that is', async (t) => {
+  const client = dothis(redis.url, uniqueQueue())
+  t.after(() => client.close())
+  const many = Array.from({ length: 500 }, (_, n) => `task-${n}`)
+  await client.enqueueMany(many.map((id) => ({ function: 'hold', id })))
+  const child = program(
+    `let begun = 0
+    let open
+    const opened = new Promise((resolve) => { open = resolve })
+    dothis(options.url, options.queue).work({
+      async hold() {
+        if (++begun === options.count) {
+          open()
+          setImmediate(() => process.exit(3))
+        }
+        await opened
+        return 'done'
+      },
+    }, { concurrency: options.count })`,
+    { url: redis.url, queue: client.queue, count: many.length },
+  )
+  assert.deepEqual(await ended(child), { code: 3, signal: null, stderr: '', lines: [] })
+  const expected = Object.fromEntries(many.map((id) => [`task:${id}`, finished]))
+  assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
+})
+
 test('process.exit ends the process although Redis does not answer', async (t) => {
   const own = await withOwnRedis(t)
   const child = program(
@@ -125,26 +154,28 @@ test('an uncaught exception in the middle of tasks hands them back, and ends the
   await assertAllPending(client)
 })
 
-test('on SIGTERM the documented line lets what runs finish, leaves the rest, and the process ends', async (t) => {
-  const { client, child } = await midway(t, ONE_LINER(30_000))
-  child.kill('SIGTERM')
-  await child.waitForLine('closing')
-  child.write('finish')
-  assert.deepEqual(await ended(child), { code: 0, signal: null, stderr: '', lines: [...came, 'closing'] })
-  const left = ids.slice(CONCURRENCY)
-  const expected = { pending: { list: [...left].reverse() } }
-  for (const id of came) expected[`task:${id}`] = finished
-  for (const id of left) expected[`task:${id}`] = pending
-  assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
-})
+for (const [what, line] of Object.entries(ON_SIGTERM)) {
+  test(`on SIGTERM closing the ${what} lets what runs finish, leaves the rest, and the process ends`, async (t) => {
+    const { client, child } = await midway(t, line(30_000) + SAY_SO)
+    child.kill('SIGTERM')
+    await child.waitForLine('closing')
+    child.write('finish')
+    assert.deepEqual(await ended(child), { code: 0, signal: null, stderr: '', lines: [...came, 'closing'] })
+    const left = ids.slice(CONCURRENCY)
+    const expected = { pending: { list: [...left].reverse() } }
+    for (const id of came) expected[`task:${id}`] = finished
+    for (const id of left) expected[`task:${id}`] = pending
+    assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
+  })
 
-test('on SIGTERM the documented line hands back what does not finish in time, and the process ends', async (t) => {
-  const { client, child } = await midway(t, ONE_LINER(1))
-  child.kill('SIGTERM')
-  assert.deepEqual(await ended(child), { code: 0, signal: null, stderr: '', lines: [...came, 'closing'] })
-  await assertAllPending(client)
-  await assertAnotherWorkerRunsThem(client)
-})
+  test(`on SIGTERM closing the ${what} hands back what does not finish in time, and the process ends`, async (t) => {
+    const { client, child } = await midway(t, line(1) + SAY_SO)
+    child.kill('SIGTERM')
+    assert.deepEqual(await ended(child), { code: 0, signal: null, stderr: '', lines: [...came, 'closing'] })
+    await assertAllPending(client)
+    await assertAnotherWorkerRunsThem(client)
+  })
+}
 
 test('SIGTERM without a handler ends the process at once, and Redis still holds every task', async (t) => {
   const { client, child } = await midway(t, '')
