@@ -29,6 +29,11 @@ const FLUSH_LENGTH = 1024 * 1024
 const MANY_CHUNK = 1_000
 const MANY_AHEAD = 4
 
+/** What a close ends instead of waiting for it. */
+const NOTHING = 0
+const WAITS = 1
+const EVERYTHING = 2
+
 const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
 const ENQUEUE_OPTIONS = ['id']
 const CALL_OPTIONS = ['id', 'timeout', 'signal']
@@ -47,6 +52,8 @@ class Client extends Emitter {
   #closing
   #closed = false
   #ended = false
+  /** Which of what is open a close does not wait for. */
+  #abandoned = NOTHING
   #whenEmpty
 
   constructor(options) {
@@ -140,9 +147,10 @@ class Client extends Emitter {
   }
 
   /** Its workers first, then what is on its way to Redis; waits that are open end with a ClosedError. */
-  close(options) {
-    this.#closing ??= this.#close(options, (entry) => entry.kind === 'wait')
-    return this.#closing
+  async close(options) {
+    const { timeout } = check.options(options, ['timeout'], 'options')
+    check.duration(timeout, 'timeout')
+    return await this.#close(WAITS, timeout)
   }
 
   // The original's calls.
@@ -178,13 +186,11 @@ class Client extends Emitter {
   }
 
   quit() {
-    this.#closing ??= this.#close(undefined, () => false)
-    return this.#closing
+    return this.#close(NOTHING)
   }
 
   end() {
-    this.#closing ??= this.#close({ timeout: 0 }, () => true)
-    return this.#closing
+    return this.#close(EVERYTHING, 0)
   }
 
   // What the above is made of.
@@ -372,25 +378,36 @@ class Client extends Emitter {
     return hash && originalTask(hash)
   }
 
-  async #close(options, abandon) {
-    const { timeout } = check.options(options, ['timeout'], 'options')
+  #close(abandoned, timeout) {
+    this.#abandoned = Math.max(this.#abandoned, abandoned)
+    // Closing already, and perhaps waiting for what is not to be waited for any more.
+    if (this.#closed) this.#abandon()
+    this.#closing ??= this.#shut(timeout)
+    return this.#closing
+  }
+
+  async #shut(timeout) {
     const closings = [...this.#workers].map((worker) => worker.close({ timeout }))
     const failure = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
     this.#closed = true
     this.#flush()
-    const error = new ClosedError('the client was closed before this call was through')
-    for (const [token, entry] of this.#open) {
-      if (!abandon(entry)) continue
-      this.#native.unwait(token, entry.id)
-      this.#end(token)
-      entry.reject(error)
-    }
+    this.#abandon()
     await this.#settled()
     this.#ended = true
     this.#native.close()
     this.#port.close()
     this.announce('closed')
     if (failure) throw failure.reason
+  }
+
+  #abandon() {
+    const error = new ClosedError('the client was closed before this call was through')
+    for (const [token, entry] of this.#open) {
+      if (this.#abandoned < (entry.kind === 'wait' ? WAITS : EVERYTHING)) continue
+      this.#native.unwait(token, entry.id)
+      this.#end(token)
+      entry.reject(error)
+    }
   }
 
   /** Through with all that is open, and with what follows from it: a callback's task is read after its wait. */

@@ -12,7 +12,10 @@ function describeThrown(thrown) {
     if (thrown instanceof Error) {
       const { name, message, stack } = thrown
       const reason = name === 'Error' ? message || 'Error' : `${name}: ${message}`
-      return { reason: line(reason), exception: typeof stack === 'string' ? cut(stack, MAX_EXCEPTION) : null }
+      return {
+        reason: line(reason) || 'Error',
+        exception: typeof stack === 'string' ? cut(stack, MAX_EXCEPTION) : null,
+      }
     }
     const reason = typeof thrown === 'string' ? thrown : `the handler threw ${show(thrown)}`
     return { reason: line(reason) || 'the handler threw an empty string', exception: null }
@@ -25,8 +28,9 @@ function show(thrown) {
   return inspect(thrown, { depth: 2, breakLength: Number.POSITIVE_INFINITY, maxStringLength: MAX_REASON })
 }
 
-function line(text) {
-  return cut(String(text), MAX_REASON)
+/** Text as one line of bounded length. */
+function line(text, length = MAX_REASON) {
+  return cut(String(text), length)
     .replace(/\s*[\r\n]+\s*/g, ' ')
     .trim()
 }
@@ -35,4 +39,4 @@ function cut(text, length) {
   return (text.length > length ? `${text.slice(0, length)}…` : text).toWellFormed()
 }
 
-module.exports = { describeThrown }
+module.exports = { describeThrown, line }

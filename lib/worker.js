@@ -1,11 +1,12 @@
 const { hostname } = require('node:os')
+const { isPromise } = require('node:util/types')
 const binding = require('../binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { RunningTask } = require('./task.js')
-const { describeThrown } = require('./thrown.js')
+const { describeThrown, line } = require('./thrown.js')
 
 // Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
 const TASK = 0
@@ -18,10 +19,19 @@ const VALUE = 0
 const NO_VALUE = 1
 const FAILURE = 2
 
+/** How much of a name that nobody knows is repeated, in characters. */
+const MAX_NAME = 200
+
 /** How much one native call hands over, in characters. */
 const FLUSH_LENGTH = 1024 * 1024
 
+/** How long, in milliseconds, the end of a process waits for its tasks to be handed back. */
+const LAST_WRITES = 2_000
+
 const WORKER_OPTIONS = ['concurrency', 'heartbeatTimeout', 'maxResultBytes']
+
+/** The workers of this thread that are not closed. */
+const open = new Set()
 
 class Worker extends Emitter {
   #native
@@ -69,6 +79,16 @@ class Worker extends Emitter {
     this.id = this.#native.uuid
     this.#port.open(this.#native)
     this.#port.hold()
+    if (open.add(this).size === 1) process.on('exit', Worker.#handBack)
+  }
+
+  /** The process ends in the middle of tasks, by process.exit or an uncaught exception. */
+  static #handBack() {
+    const deadline = Date.now() + LAST_WRITES
+    for (const worker of open) {
+      worker.#flush()
+      worker.#native.abandon(Math.max(0, deadline - Date.now()))
+    }
   }
 
   handle(name, handler) {
@@ -89,14 +109,14 @@ class Worker extends Emitter {
     return health
   }
 
-  close(options) {
-    this.#closing ??= this.#close(options)
-    return this.#closing
-  }
-
-  async #close(options) {
+  async close(options) {
     const { timeout } = check.options(options, ['timeout'], 'options')
     const given = check.duration(timeout, 'timeout')
+    this.#closing ??= this.#close(timeout, given)
+    return await this.#closing
+  }
+
+  async #close(timeout, given) {
     this.#status = 'closing'
     await new Promise((resolve, reject) => {
       this.#whenClosed = { resolve, reject }
@@ -134,6 +154,8 @@ class Worker extends Emitter {
   #closed([, , code, message]) {
     this.#status = 'closed'
     this.#port.close()
+    open.delete(this)
+    if (open.size === 0) process.off('exit', Worker.#handBack)
     // Not announced: the client must know by the time that the promise is through.
     process.nextTick(() => this.emit('closed'))
     if (code) this.#whenClosed.reject(errors.fromNative(code, message))
@@ -144,11 +166,8 @@ class Worker extends Emitter {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
-      return this.#outcome(
-        run,
-        FAILURE,
-        `no handler for function "${name}" is registered here; registered: ${known}`,
-      )
+      const reason = `no handler for function "${line(name, MAX_NAME)}" is registered here; registered: ${known}`
+      return this.#outcome(run, FAILURE, line(reason))
     }
     const task = new RunningTask(run, id, name, args, created)
     this.#running.set(run, task)
@@ -159,13 +178,23 @@ class Worker extends Emitter {
       return this.#threw(task, thrown)
     }
     if (!mayBeThenable(returned)) return this.#returned(task, returned)
-    // A promise of our own around anything else: its `then` may throw, or call back twice.
-    const promise = returned instanceof Promise ? returned : new Promise((resolve) => resolve(returned))
-    Promise.prototype.then.call(
-      promise,
+    this.#await(returned).then(
       (value) => this.#returned(task, value),
       (thrown) => this.#threw(task, thrown),
     )
+  }
+
+  /**
+   * A promise whose `then` is the language's own. One of our own goes around anything else: a `then`, a
+   * `constructor` or a proxy's trap may throw, and a `then` may call back twice.
+   */
+  #await(returned) {
+    const plain =
+      isPromise(returned) &&
+      Object.getPrototypeOf(returned) === Promise.prototype &&
+      !Object.hasOwn(returned, 'then') &&
+      !Object.hasOwn(returned, 'constructor')
+    return plain ? returned : new Promise((resolve) => resolve(returned))
   }
 
   #returned(task, value) {

@@ -60,6 +60,8 @@ pub struct Wait {
     look_pause: Duration,
     looks: u32,
     presence: Presence,
+    /// A finished task of this id was seen before this wait's own was sent.
+    look_again: bool,
     timer: Timer,
 }
 
@@ -89,6 +91,7 @@ impl Wait {
             look_pause: FIRST_LOOK,
             looks: 0,
             presence: Presence::Unknown,
+            look_again: false,
             timer: (now, 0),
         }
     }
@@ -287,10 +290,15 @@ impl Waits {
 
     /// A task that was on its way is in Redis now.
     pub fn sent(&self, id: &str) {
+        let mut look = false;
         if let Some(waits) = lock(&self.registry).by_id.get_mut(id) {
             for wait in waits {
                 wait.presence = Presence::Seen;
+                look |= std::mem::take(&mut wait.look_again);
             }
+        }
+        if look {
+            self.look(id);
         }
     }
 
@@ -375,8 +383,16 @@ impl Waits {
                 .map(Vec::as_mut_slice)
                 .unwrap_or_default();
             match &standing {
-                // Quiet, and yet finished: perhaps by a worker that sends no replies.
-                Standing::Finished(_) => foreign = waits.iter().any(|wait| wait.looks > 1),
+                Standing::Finished(_) => {
+                    // Quiet, and yet finished: perhaps by a worker that sends no replies.
+                    foreign = waits.iter().any(|wait| wait.looks > 1);
+                    // An earlier task of this id may be what was seen, which the one that is on
+                    // its way replaces.
+                    for wait in waits {
+                        wait.look_again = wait.presence == Presence::Unsent;
+                    }
+                    ended = registry.remove_if(id, |wait| !wait.look_again);
+                }
                 Standing::Waiting { foreign: held } => {
                     foreign = *held;
                     for wait in waits {
@@ -397,12 +413,10 @@ impl Waits {
                 }
             }
         }
-        if let Standing::Finished(outcome) = &standing {
-            self.settle(id, outcome);
-        }
         for wait in ended {
-            let settled = match wait.presence {
-                Presence::Seen => Settled::Gone,
+            let settled = match (&standing, wait.presence) {
+                (Standing::Finished(outcome), _) => Settled::Outcome(outcome.clone()),
+                (_, Presence::Seen) => Settled::Gone,
                 _ => Settled::Unknown,
             };
             wait.caller.settled(wait.token, settled);

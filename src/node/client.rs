@@ -279,13 +279,16 @@ fn failure(token: u32, error: &Error) -> String {
         .end()
 }
 
+/// No time in the future that matters, and one that can still be added to any instant.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Milliseconds from JavaScript: what is not a number of them counts as none.
 pub(super) fn milliseconds(number: f64) -> Duration {
-    Duration::try_from_secs_f64(number / 1000.0).unwrap_or(if number > 0.0 {
-        Duration::MAX
-    } else {
-        Duration::ZERO
-    })
+    match Duration::try_from_secs_f64(number / 1000.0) {
+        Ok(duration) => duration.min(ENDLESS),
+        Err(_) if number > 0.0 => ENDLESS,
+        Err(_) => Duration::ZERO,
+    }
 }
 
 /// Tells of each change of the connection.

@@ -87,19 +87,14 @@ impl NativeWorker {
             },
             handlers,
         ));
-        // A worker_thread that is ended, or a process that exits, in the middle of its tasks:
-        // nobody is left to run them, so they go back at once.
+        // A worker_thread that is ended in the middle of its tasks: nobody is left to run them, so
+        // they go back at once. The end of a process's main thread calls no such hook; there,
+        // `lib/worker.js` calls `abandon`.
         let ending = Arc::downgrade(&worker);
         env.add_env_cleanup_hook((), move |()| {
-            let Some(worker) = ending.upgrade() else {
-                return;
-            };
-            let (done, wait) = mpsc::channel();
-            runtime::spawn(async move {
-                worker.abandon().await;
-                let _ = done.send(());
-            });
-            let _ = wait.recv_timeout(TEARDOWN);
+            if let Some(worker) = ending.upgrade() {
+                abandon(worker, TEARDOWN);
+            }
         })?;
         Ok(NativeWorker {
             uuid: worker.uuid().to_owned(),
@@ -216,9 +211,27 @@ impl NativeWorker {
         });
     }
 
+    /// Stops at once, writes the outcomes that are there, hands the rest back, and returns when
+    /// that is done, or after `patience` milliseconds: the process is about to end.
+    #[napi(catch_unwind)]
+    pub fn abandon(&self, patience: f64) {
+        if let Some(worker) = self.worker() {
+            abandon(worker, milliseconds(patience));
+        }
+    }
+
     fn worker(&self) -> Option<Arc<Worker>> {
         lock(&self.worker).clone()
     }
+}
+
+fn abandon(worker: Arc<Worker>, patience: Duration) {
+    let (done, wait) = mpsc::channel();
+    runtime::spawn(async move {
+        worker.abandon().await;
+        let _ = done.send(());
+    });
+    let _ = wait.recv_timeout(patience);
 }
 
 impl Handlers for Inbox {

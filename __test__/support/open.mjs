@@ -1,0 +1,39 @@
+import dothis from '../../index.mjs'
+import { uniqueQueue } from './index.mjs'
+import { LIMIT_MS } from './waiting.mjs'
+
+/** A client on a queue of its own, unless the options name one; it ends with the test. */
+export function open(t, url, options = {}) {
+  const client = dothis({ url, queue: uniqueQueue(), ...options })
+  t.after(() => client.end())
+  return client
+}
+
+/** Asks until the answer is true: only for what nobody announces, such as what a foreign connection does. */
+export async function until(ask, what = String(ask)) {
+  const deadline = Date.now() + LIMIT_MS
+  for (;;) {
+    const answer = await ask()
+    if (answer) return answer
+    if (Date.now() > deadline) throw new Error(`${what} did not become true within ${LIMIT_MS} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+/** What handlers wait at: `open(value)` lets through who awaits `opened`. */
+export function gate() {
+  let open
+  const opened = new Promise((resolve) => {
+    open = resolve
+  })
+  return { open, opened }
+}
+
+/** What a promise ended in, without throwing. */
+export async function outcome(promise) {
+  try {
+    return { value: await promise }
+  } catch (error) {
+    return { error }
+  }
+}
