@@ -207,10 +207,10 @@ test('what a closed client is asked fails with a ClosedError', async () => {
   }
   await assert.rejects(async () => await task.result(), refused)
   assert.throws(() => client.work({}), refused)
-  const kept = await snapshot(redis.raw, client.queue)
-  // There or not: it depends on how far the waits had come.
-  delete kept['task:left'].hash['reply-to']
-  assert.deepEqual(kept, { pending: { list: ['left'] }, 'task:left': pending() })
+  const left = await snapshot(redis.raw, client.queue)
+  // The waits may have asked for a reply by then, or not.
+  delete left['task:left'].hash['reply-to']
+  assert.deepEqual(left, { pending: { list: ['left'] }, 'task:left': { hash: pending().hash } })
 })
 
 test('close lets an enqueue through that was made before', async () => {

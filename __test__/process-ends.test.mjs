@@ -133,9 +133,8 @@ test('a wait that is given up, or whose time is up, lets the process end', async
 test('a call that finds no Redis fails, and the process ends', async () => {
   const child = program(
     `const client = dothis({ url: options.url, commandTimeout: 200 })
-    for (const call of [client.enqueue('add'), client.call('add'), client.get('none'), client.task('add')]) {
-      call.catch((error) => say(error.code))
-    }`,
+    const calls = [client.enqueue('add'), client.call('add'), client.get('none'), client.task('add')]
+    for (const { reason } of await Promise.allSettled(calls)) say(reason.code)`,
     { url: 'redis://127.0.0.1:1' },
   )
   assert.deepEqual(await ended(child), clean(Array(4).fill('ERR_CONNECTION')))
