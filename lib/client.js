@@ -60,10 +60,10 @@ class Client extends Emitter {
     super()
     const given = check.options(options, CLIENT_OPTIONS, "the client's options")
     const tls = check.options(given.tls, TLS_OPTIONS, 'tls')
-    this.url = check.name(given.url ?? 'redis://127.0.0.1:6379', 'url')
     this.queue = check.name(given.queue ?? 'dothis', 'queue')
     const native = {
-      url: this.url,
+      // Not kept: it may hold a password, and a client may be logged.
+      url: check.name(given.url ?? 'redis://127.0.0.1:6379', 'url'),
       queue: this.queue,
       ca: check.text(tls.ca, 'tls.ca'),
       cert: check.text(tls.cert, 'tls.cert'),
