@@ -25,7 +25,7 @@ function connected(t) {
 }
 
 async function started(command, client, options) {
-  const child = peer(command, { url: client.url, queue: client.queue, ...options })
+  const child = peer(command, { url: redis.url, queue: client.queue, ...options })
   await child.waitForLine('ready')
   return child
 }
