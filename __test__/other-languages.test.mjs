@@ -257,7 +257,7 @@ test('a task that a Python worker holds is not disturbed by ours, however long i
   t.after(() => client?.close()) // Before its Redis stops.
   const own = await withOwnRedis(t, { args: ['--notify-keyspace-events', 'Kgh'] })
   client = dothis(own.url)
-  const python = await started('work', client, { count: 1, hold: true })
+  const python = await started('work', client, { url: own.url, count: 1, hold: true })
   const result = client.call('echo', { text: 'mine' }, { id: 'held' })
   await python.waitForLine('{"taken": "held"}')
   const before = await snapshot(own.raw, client.queue)
