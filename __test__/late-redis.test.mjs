@@ -73,18 +73,6 @@ test('past commandTimeout they are ConnectionErrors that say where Redis was sou
   await client.close()
 })
 
-test('a call that was given up is not enqueued later', async (t) => {
-  await stopped()
-  const client = open(t, redis.url, { commandTimeout: 100 })
-  await assert.rejects(client.enqueue('x', {}, { id: 'given up' }), { code: 'ERR_CONNECTION' })
-  await redis.restart()
-  const raw = await connect(redis.url)
-  t.after(() => raw.close())
-  await waitFor(client, 'connected')
-  await client.enqueue('x', {}, { id: 'next' })
-  assert.deepEqual(await raw.send('LRANGE', `${client.queue}:pending`, 0, -1), ['next'])
-})
-
 test("commandTimeout bounds the way to Redis, not the wait for a task's result", async (t) => {
   await redis.restart()
   const client = open(t, redis.url, { commandTimeout: 1 })

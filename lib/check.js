@@ -51,7 +51,7 @@ function integer(value, what, { min, max, byDefault }) {
 
 function text(value, what) {
   if (value === undefined || typeof value === 'string') return value
-  if (Buffer.isBuffer(value)) return value.toString()
+  if (value instanceof Uint8Array) return Buffer.from(value).toString()
   throw new ArgsError(`${what} must be a string or a Buffer, not ${describe(value)}`)
 }
 

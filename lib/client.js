@@ -53,6 +53,7 @@ class Client extends Emitter {
   #workers = new Set()
   #closing
   #closed = false
+  #ended = false
   /** Which of what is open a close does not wait for. */
   #abandoned = NOTHING
   #whenEmpty
@@ -213,7 +214,7 @@ class Client extends Emitter {
 
   #mustBeOpen() {
     if (this.#closed || (this.#closing && this.#workers.size === 0)) {
-      throw new ClosedError('this client is closed; make another with dothis(url, queue)')
+      throw closedError()
     }
   }
 
@@ -263,6 +264,7 @@ class Client extends Emitter {
   /** Opens an entry, and a promise for how it ends. */
   #request(entry, signal, start) {
     if (signal?.aborted) return Promise.reject(signal.reason)
+    if (this.#ended) return Promise.reject(closedError())
     return new Promise((resolve, reject) => {
       entry.resolve = resolve
       entry.reject = reject
@@ -390,11 +392,8 @@ class Client extends Emitter {
     this.#closed = true
     this.#flush()
     this.#abandon()
-    if (this.#open.size > 0) {
-      await new Promise((resolve) => {
-        this.#whenEmpty = resolve
-      })
-    }
+    await this.#settled()
+    this.#ended = true
     this.#native.close()
     this.#port.close()
     this.announce('closed')
@@ -410,6 +409,22 @@ class Client extends Emitter {
       entry.reject(error)
     }
   }
+
+  /** Through with all that is open, and with what follows from it: a callback's task is read after its wait. */
+  async #settled() {
+    do {
+      if (this.#open.size > 0) {
+        await new Promise((resolve) => {
+          this.#whenEmpty = resolve
+        })
+      }
+      await new Promise(setImmediate)
+    } while (this.#open.size > 0)
+  }
+}
+
+function closedError() {
+  return new ClosedError('this client is closed; make another with dothis(url, queue)')
 }
 
 if (Symbol.asyncDispose) Client.prototype[Symbol.asyncDispose] = Client.prototype.close

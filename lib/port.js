@@ -9,6 +9,7 @@ class Port {
   #deliver
   #held = 0
   #alive
+  #closed = false
 
   /** `deliver(item)` gets each item, an array whose first element tells its kind. It must not throw. */
   constructor(deliver) {
@@ -20,14 +21,16 @@ class Port {
   }
 
   wake = () => {
+    if (this.#closed) return
     // Woken before the constructor that made the native object has returned.
     if (!this.#native) return setImmediate(this.wake)
     const items = JSON.parse(this.#native.pull())
     if (items[0] === 1) setImmediate(this.wake)
-    for (let index = 1; index < items.length; index++) this.#deliver(items[index])
+    for (let index = 1; index < items.length; index++) this.#deliver?.(items[index])
   }
 
   hold() {
+    if (this.#closed) return
     this.#held += 1
     if (this.#held > 1) return
     this.#alive ??= setInterval(() => {}, 2 ** 31 - 1)
@@ -35,13 +38,17 @@ class Port {
   }
 
   release() {
+    if (this.#closed) return
     this.#held -= 1
     if (this.#held === 0) this.#alive.unref()
   }
 
+  /** Lets go of both ends: the native side holds `wake`, and would hold them through it for good. */
   close() {
+    this.#closed = true
+    this.#native = undefined
+    this.#deliver = undefined
     clearInterval(this.#alive)
-    this.#held = Number.NEGATIVE_INFINITY
   }
 }
 

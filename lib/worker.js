@@ -25,7 +25,13 @@ const MAX_NAME = 200
 /** How much one native call hands over, in characters. */
 const FLUSH_LENGTH = 1024 * 1024
 
+/** How long, in milliseconds, the end of a process waits for its tasks to be handed back. */
+const LAST_WRITES = 2_000
+
 const WORKER_OPTIONS = ['concurrency', 'heartbeatTimeout', 'maxResultBytes']
+
+/** The workers of this thread that are not closed. */
+const open = new Set()
 
 class Worker extends Emitter {
   #native
@@ -73,6 +79,16 @@ class Worker extends Emitter {
     this.id = this.#native.uuid
     this.#port.open(this.#native)
     this.#port.hold()
+    if (open.add(this).size === 1) process.on('exit', Worker.#handBack)
+  }
+
+  /** The process ends in the middle of tasks, by process.exit or an uncaught exception. */
+  static #handBack() {
+    const deadline = Date.now() + LAST_WRITES
+    for (const worker of open) {
+      worker.#flush()
+      worker.#native.abandon(Math.max(0, deadline - Date.now()))
+    }
   }
 
   handle(name, handler) {
@@ -138,6 +154,8 @@ class Worker extends Emitter {
   #closed([, , code, message]) {
     this.#status = 'closed'
     this.#port.close()
+    open.delete(this)
+    if (open.size === 0) process.off('exit', Worker.#handBack)
     // Not announced: the client must know by the time that the promise is through.
     process.nextTick(() => this.emit('closed'))
     if (code) this.#whenClosed.reject(errors.fromNative(code, message))

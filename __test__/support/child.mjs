@@ -3,12 +3,16 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { after } from 'node:test'
 import { LIMIT_MS, within } from './waiting.mjs'
 
 const running = new Set()
-process.on('exit', () => {
+const killAll = () => {
   for (const child of running) child.kill('SIGKILL')
-})
+}
+process.on('exit', killAll)
+// A test that fails leaves its child behind, which would keep its file from ending.
+after(killAll)
 
 /** Runs a Node program; `env` is added to this process's. */
 export function spawnNode(file, args = [], env = {}) {
@@ -23,6 +27,7 @@ export function spawnLines(command, args, env = {}) {
 class Child {
   #child
   #name
+  #lines = []
   #unread = []
   #waiting = []
   #stderr = ''
@@ -38,6 +43,7 @@ class Child {
     // A child may end before it has read what it is sent.
     child.stdin.on('error', () => {})
     createInterface({ input: child.stdout }).on('line', (line) => {
+      this.#lines.push(line)
       this.#unread.push(line)
       this.#match()
     })
@@ -58,6 +64,11 @@ class Child {
 
   get pid() {
     return this.#child.pid
+  }
+
+  /** All lines that it has printed so far, whether waited for or not. */
+  get lines() {
+    return [...this.#lines]
   }
 
   get stderr() {

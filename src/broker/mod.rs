@@ -58,6 +58,9 @@ static ATTACH: LazyLock<Script> = script!("attach");
 pub struct Broker {
     link: Arc<Link>,
     keys: Arc<Keys>,
+    /// The connection on which `enqueue.lua` is known to be loaded. A fair lock, so that batches
+    /// stay in order: were each to find the script missing by itself, the second could come first.
+    enqueue_loaded: Arc<tokio::sync::Mutex<u64>>,
 }
 
 /// What an enqueue did for one task.
@@ -119,6 +122,7 @@ impl Broker {
         Broker {
             link,
             keys: Arc::new(Keys::new(queue)),
+            enqueue_loaded: Arc::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Vec<Enqueued>> {
         let now = clock::now();
+        self.load_enqueue(deadline).await;
         let answer: Vec<i64> = self
             .call(Some(deadline), |mut connection, _| {
                 let mut call = ENQUEUE.key(&self.keys.pending);
@@ -157,6 +162,17 @@ impl Broker {
                 _ => Enqueued::WrongType,
             })
             .collect())
+    }
+
+    /// Loads the script once a connection. Where that fails the call itself says what is wrong.
+    async fn load_enqueue(&self, deadline: Instant) {
+        let mut loaded = self.enqueue_loaded.lock().await;
+        if let Ok((mut connection, epoch)) = self.link.commands(Some(deadline)).await
+            && *loaded != epoch
+            && ENQUEUE.load_async(&mut connection).await.is_ok()
+        {
+            *loaded = epoch;
+        }
     }
 
     /// `executing` → `finished` for what has run, `pending` → `executing` for what is wanted.

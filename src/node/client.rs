@@ -1,6 +1,6 @@
 //! `lib/client.js`'s other half.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use napi::bindgen_prelude::Function;
@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::mailbox::{Item, Mailbox};
 use super::thrown;
-use crate::broker::connection::{Settings, State};
+use crate::broker::connection::{Settings, State, lock};
 use crate::client::{Caller, Client, Request};
 use crate::error::{Error, Result};
 use crate::json;
@@ -46,11 +46,16 @@ pub struct ClientOptions {
 
 #[napi]
 pub struct NativeClient {
-    client: Arc<Client>,
+    /// None once closed, so that connections end then, and not when this object is collected.
+    open: Mutex<Option<Open>>,
     caller: Arc<dyn Caller>,
     mailbox: Arc<Mailbox>,
     patience: Duration,
     max_args_bytes: f64,
+}
+
+struct Open {
+    client: Arc<Client>,
     _follow: DropGuard,
 }
 
@@ -86,12 +91,14 @@ impl NativeClient {
         let closed = CancellationToken::new();
         follow(&client, mailbox.clone(), closed.clone());
         Ok(NativeClient {
-            client,
+            open: Mutex::new(Some(Open {
+                client,
+                _follow: closed.drop_guard(),
+            })),
             caller: Arc::new(Inbox(mailbox.clone())),
             mailbox,
             patience: milliseconds(options.command_timeout),
             max_args_bytes: options.max_args_bytes,
-            _follow: closed.drop_guard(),
         })
     }
 
@@ -121,7 +128,14 @@ impl NativeClient {
                 },
             });
         }
-        self.client.enqueue(requests, &self.caller, self.patience);
+        match self.client() {
+            Ok(client) => client.enqueue(requests, &self.caller, self.patience),
+            Err(error) => {
+                for request in requests {
+                    self.caller.enqueued(request.token, Err(error.clone()));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -142,19 +156,27 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn wait(&self, token: u32, id: String, timeout: Option<f64>) {
         let wait = Wait::new(self.caller.clone(), token, timeout.map(milliseconds));
-        self.client.waits().add(&id, wait);
+        match self.client() {
+            Ok(client) => client.waits().add(&id, wait),
+            Err(error) => self.caller.settled(token, Settled::Error(error)),
+        }
     }
 
     /// Gives up a wait.
     #[napi(catch_unwind)]
     pub fn unwait(&self, token: u32, id: String) {
-        self.client.waits().remove(&id, token, &self.caller);
+        if let Ok(client) = self.client() {
+            client.waits().remove(&id, token, &self.caller);
+        }
     }
 
     /// Reads a task's hash.
     #[napi(catch_unwind)]
     pub fn read(&self, token: u32, id: String) {
-        let broker = self.client.broker().clone();
+        let broker = match self.client() {
+            Ok(client) => client.broker().clone(),
+            Err(error) => return self.mailbox.push(failure(token, &error)),
+        };
         let mailbox = self.mailbox.clone();
         let patience = self.patience;
         runtime::spawn(async move {
@@ -183,24 +205,33 @@ impl NativeClient {
         self.mailbox.pull(|_| false)
     }
 
-    /// `connecting` or `connected`, and why it is not connected.
+    /// `connecting`, `connected` or `closed`, and why it is not connected.
     #[napi(catch_unwind)]
     pub fn health(&self) -> (String, Option<String>) {
-        match &*self.client.broker().link().state().borrow() {
+        let Ok(client) = self.client() else {
+            return ("closed".into(), None);
+        };
+        match &*client.broker().link().state().borrow() {
             State::Up { .. } => ("connected".into(), None),
             State::Down { why } => ("connecting".into(), why.clone()),
         }
     }
 
-    /// Ends what is open; its callers hear of it.
+    /// Ends what is open, and its callers hear of it; lets go of what is shared with others.
     #[napi(catch_unwind)]
     pub fn close(&self) {
-        let error = Error::Closed("the client was closed before the task finished".into());
-        self.client.waits().close(&self.caller, &error);
+        let open = lock(&self.open).take();
+        if let Some(Open { client, .. }) = open {
+            let error = Error::Closed("the client was closed before the task finished".into());
+            client.waits().close(&self.caller, &error);
+        }
     }
 
-    pub(super) fn client(&self) -> &Arc<Client> {
-        &self.client
+    pub(super) fn client(&self) -> Result<Arc<Client>> {
+        match &*lock(&self.open) {
+            Some(open) => Ok(open.client.clone()),
+            None => Err(Error::Closed("the client is closed".into())),
+        }
     }
 }
 

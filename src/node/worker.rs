@@ -1,7 +1,6 @@
 //! `lib/worker.js`'s other half.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use napi::Env;
@@ -12,6 +11,8 @@ use serde_json::value::RawValue;
 
 use super::client::{NativeClient, milliseconds};
 use super::mailbox::{Item, Mailbox, PORTION, PORTION_BYTES};
+use super::thrown;
+use crate::broker::connection::lock;
 use crate::error::Error;
 use crate::json;
 use crate::outcome::Outcome;
@@ -42,7 +43,9 @@ pub struct WorkerOptions {
 
 #[napi]
 pub struct NativeWorker {
-    worker: Arc<Worker>,
+    uuid: String,
+    /// None once closed, so that connections end then, and not when this object is collected.
+    worker: Arc<Mutex<Option<Arc<Worker>>>>,
     mailbox: Arc<Mailbox>,
     max_result_bytes: f64,
 }
@@ -71,10 +74,11 @@ impl NativeWorker {
         options: WorkerOptions,
         wake: Function<(), ()>,
     ) -> napi::Result<Self> {
+        let client = client.client().map_err(|error| thrown(&error))?;
         let mailbox = Arc::new(Mailbox::new(wake)?);
         let handlers = Arc::new(Inbox(mailbox.clone()));
         let worker = Arc::new(Worker::start(
-            client.client().broker().clone(),
+            client.broker().clone(),
             Options {
                 concurrency: options.concurrency as usize,
                 heartbeat_timeout: milliseconds(options.heartbeat_timeout),
@@ -83,22 +87,18 @@ impl NativeWorker {
             },
             handlers,
         ));
-        // A worker_thread that is ended, or a process that exits, in the middle of its tasks:
-        // nobody is left to run them, so they go back at once.
+        // A worker_thread that is ended in the middle of its tasks: nobody is left to run them, so
+        // they go back at once. The end of a process's main thread calls no such hook; there,
+        // `lib/worker.js` calls `abandon`.
         let ending = Arc::downgrade(&worker);
         env.add_env_cleanup_hook((), move |()| {
-            let Some(worker) = ending.upgrade() else {
-                return;
-            };
-            let (done, wait) = mpsc::channel();
-            runtime::spawn(async move {
-                worker.abandon().await;
-                let _ = done.send(());
-            });
-            let _ = wait.recv_timeout(TEARDOWN);
+            if let Some(worker) = ending.upgrade() {
+                abandon(worker, TEARDOWN);
+            }
         })?;
         Ok(NativeWorker {
-            worker,
+            uuid: worker.uuid().to_owned(),
+            worker: Arc::new(Mutex::new(Some(worker))),
             mailbox,
             max_result_bytes: options.max_result_bytes,
         })
@@ -107,13 +107,16 @@ impl NativeWorker {
     /// The last part of its key, `{q}:worker:{uuid}`.
     #[napi(getter, catch_unwind)]
     pub fn uuid(&self) -> String {
-        self.worker.uuid().to_owned()
+        self.uuid.clone()
     }
 
     /// Tasks being run, and tasks ready to be.
     #[napi(catch_unwind)]
     pub fn counts(&self) -> (u32, u32) {
-        let (running, ready) = self.worker.counts();
+        let Some(worker) = self.worker() else {
+            return (0, 0);
+        };
+        let (running, ready) = worker.counts();
         (
             u32::try_from(running).unwrap_or(u32::MAX),
             u32::try_from(ready).unwrap_or(u32::MAX),
@@ -124,7 +127,10 @@ impl NativeWorker {
     #[napi(catch_unwind)]
     pub fn pull(&self) -> String {
         self.mailbox.pull(|text| {
-            let (tasks, more) = self.worker.begin(PORTION, PORTION_BYTES);
+            let Some(worker) = self.worker() else {
+                return false;
+            };
+            let (tasks, more) = worker.begin(PORTION, PORTION_BYTES);
             for task in tasks {
                 let item = Item::new(TASK, task.run)
                     .text(&task.id)
@@ -146,7 +152,10 @@ impl NativeWorker {
     pub fn finish(&self, batch: String) -> napi::Result<()> {
         let lines: Vec<Line> = serde_json::from_str(&batch)
             .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
-        self.worker.finish(
+        let Some(worker) = self.worker() else {
+            return Ok(());
+        };
+        worker.finish(
             lines
                 .into_iter()
                 .map(|Line(run, kind, reason, exception, value)| {
@@ -185,16 +194,44 @@ impl NativeWorker {
     /// Closes it within about `timeout` milliseconds; a `CLOSED` item tells the end.
     #[napi(catch_unwind)]
     pub fn close(&self, timeout: f64) {
-        let worker = self.worker.clone();
+        let Some(worker) = self.worker() else {
+            return;
+        };
+        let held = self.worker.clone();
         let mailbox = self.mailbox.clone();
         runtime::spawn(async move {
+            let closed = worker.close(milliseconds(timeout)).await;
+            drop(worker);
+            lock(&held).take();
             let item = Item::new(CLOSED, 0);
-            mailbox.push(match worker.close(milliseconds(timeout)).await {
+            mailbox.push(match closed {
                 Ok(()) => item.end(),
                 Err(error) => item.text(error.code()).text(&error.to_string()).end(),
             });
         });
     }
+
+    /// Stops at once, writes the outcomes that are there, hands the rest back, and returns when
+    /// that is done, or after `patience` milliseconds: the process is about to end.
+    #[napi(catch_unwind)]
+    pub fn abandon(&self, patience: f64) {
+        if let Some(worker) = self.worker() {
+            abandon(worker, milliseconds(patience));
+        }
+    }
+
+    fn worker(&self) -> Option<Arc<Worker>> {
+        lock(&self.worker).clone()
+    }
+}
+
+fn abandon(worker: Arc<Worker>, patience: Duration) {
+    let (done, wait) = mpsc::channel();
+    runtime::spawn(async move {
+        worker.abandon().await;
+        let _ = done.send(());
+    });
+    let _ = wait.recv_timeout(patience);
 }
 
 impl Handlers for Inbox {

@@ -186,7 +186,7 @@ impl Worker {
         result.and(gone)
     }
 
-    /// Stops at once and hands everything back: nobody is there to run it any more.
+    /// Stops at once and hands back what is not through: nobody is there to run it any more.
     pub async fn abandon(&self) {
         let shared = &self.shared;
         if shared.stopped.is_cancelled() {
@@ -208,6 +208,13 @@ impl Worker {
             .collect();
         back.extend(shared.slots.take_ready());
         let _ = shared.release(back).await;
+        // What has run is to be written, not run again.
+        let _ = timeout_at(Instant::now() + LAST_WRITES, async {
+            while !shared.slots.is_empty() {
+                shared.left.notified().await;
+            }
+        })
+        .await;
         shared.stopped.cancel();
         let _ = shared
             .broker
