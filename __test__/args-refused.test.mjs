@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
 import { snapshot, withRedis } from './support/index.mjs'
-import { open } from './support/open.mjs'
+import { flushed, open } from './support/open.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -77,8 +77,7 @@ for (const [what, [args, message]] of Object.entries(refused)) {
       })
     }
     assert.equal(client.health().pending, 0)
-    // A call that is through after them shows that none was still on its way.
-    await client.get('round trip')
+    await flushed(client, raw)
     assert.deepEqual(await snapshot(raw, client.queue), {})
   })
 }

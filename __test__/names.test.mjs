@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
 import { snapshot, uniqueQueue, withRedis } from './support/index.mjs'
-import { open, outcome } from './support/open.mjs'
+import { flushed, open, outcome } from './support/open.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -89,7 +89,7 @@ test('names that can be none are refused before Redis is touched', async (t) => 
     await assert.rejects(client.task(name, {}), refused)
     await assert.rejects(client.enqueueMany([{ function: name }]), refused)
   }
-  await client.get('round trip')
+  await flushed(client, raw)
   assert.deepEqual(await snapshot(raw, client.queue), {})
 })
 

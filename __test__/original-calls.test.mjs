@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { snapshot, waitFor, within, withRedis } from './support/index.mjs'
-import { open, outcome } from './support/open.mjs'
+import { flushed, open, outcome } from './support/open.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -119,7 +119,7 @@ test('task gives a promise of the result as well', async (t) => {
 test('task writes the hash and pushes a version 4 UUID', async (t) => {
   const client = open(t, redis.url)
   const ended = outcome(client.task('add', { a: 1, b: 5 }))
-  await client.get('round trip')
+  await flushed(client, raw)
   const [id] = await raw.send('LRANGE', `${client.queue}:pending`, 0, -1)
   assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
   const found = await snapshot(raw, client.queue)
@@ -169,7 +169,7 @@ test('taskwithid of a task that is pending or running waits for that one', async
   const client = open(t, redis.url)
   await client.enqueue('add', { a: 1, b: 1 }, { id: 'same' })
   const second = client.taskwithid('same', 'add', { a: 5, b: 5 })
-  await client.get('round trip')
+  await flushed(client, raw)
   client.work(handlers)
   assert.equal(await second, 2)
 })

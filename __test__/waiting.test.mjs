@@ -5,7 +5,7 @@ import { getEventListeners } from 'node:events'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
 import { snapshot, withRedis } from './support/index.mjs'
-import { gate, open, outcome } from './support/open.mjs'
+import { attached, flushed, gate, open, outcome } from './support/open.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -113,7 +113,7 @@ test('a signal that is aborted already rejects before anything is sent', async (
     assert.equal(error.name, 'AbortError')
   }
   assert.equal(listeners(signal), 0)
-  await client.get('round trip')
+  await flushed(client, raw)
   assert.deepEqual(await snapshot(raw, client.queue), {})
 })
 
@@ -123,7 +123,7 @@ test('an abort in the tick of the call gives up the wait; the task is in the que
   const called = outcome(client.call('x', {}, { id: 'x', signal: abort.signal }))
   abort.abort('at once')
   assert.equal((await called).error, 'at once')
-  await client.get('round trip')
+  await flushed(client, raw)
   assert.deepEqual(await raw.send('LRANGE', `${client.queue}:pending`, 0, -1), ['x'])
   assert.equal(client.health().pending, 0)
 })
@@ -245,7 +245,7 @@ test('a task that is deleted while it is waited for ends the wait', async (t) =>
   const task = await client.enqueue('x', {}, { id: 'gone' })
   const waits = [outcome(task.result()), outcome(client.result('gone', { timeout: 60_000 }))]
   const called = outcome(client.call('x', {}, { id: 'called' }))
-  await client.get('round trip')
+  for (const id of ['gone', 'called']) await attached(client, raw, id)
   await raw.send('DEL', `${client.queue}:task:gone`, `${client.queue}:task:called`)
   for (const { error } of await Promise.all([...waits, called])) {
     assert.equal(error.code, 'ERR_TASK_FAILED')
@@ -258,7 +258,7 @@ test('a task that expires while it is waited for ends the wait', async (t) => {
   const client = open(t, redis.url)
   const task = await client.enqueue('x', {}, { id: 'gone' })
   const waited = outcome(task.result())
-  await client.get('round trip')
+  await attached(client, raw, 'gone')
   await raw.send('PEXPIRE', `${client.queue}:task:gone`, 1)
   assert.match((await waited).error.reason, /deleted|expired/)
 })

@@ -37,3 +37,15 @@ export async function outcome(promise) {
     return { error }
   }
 }
+
+/** Resolves once whatever the client was to enqueue before is in Redis; leaves nothing there itself. */
+export async function flushed(client, raw) {
+  const { id } = await client.enqueue('flushed')
+  await raw.send('LREM', `${client.queue}:pending`, 1, id)
+  await raw.send('DEL', `${client.queue}:task:${id}`)
+}
+
+/** Resolves once a wait for the task has been made known to whoever finishes it. */
+export function attached(client, raw, id) {
+  return until(() => raw.send('HGET', `${client.queue}:task:${id}`, 'reply-to'), 'the wait is known')
+}
