@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { withRedis } from './support/index.mjs'
+import { within, withRedis } from './support/index.mjs'
 import { gate, open, until } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -28,7 +28,7 @@ for (const concurrency of [1, 2, 7, 64, 100, 300]) {
     const tasks = await client.enqueueMany(Array.from({ length: count }, () => ({ function: 'slow' })))
     const worker = client.work({ slow: handler }, { concurrency })
     for (let round = 0; round < 3; round++) {
-      if (waiting.length < concurrency) await new Promise((resolve) => full.push(resolve))
+      if (waiting.length < concurrency) await within(new Promise((resolve) => full.push(resolve)))
       assert.equal(running, concurrency)
       assert.equal(worker.health().running, concurrency)
       assert.equal(await raw.send('LLEN', `${client.queue}:executing`), concurrency)

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import vm from 'node:vm'
 import dothis from '../index.mjs'
-import { withRedis } from './support/index.mjs'
+import { within, withRedis } from './support/index.mjs'
 import { gate, open, outcome } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -300,7 +300,7 @@ test('a handler that is replaced while its task runs is let finish', async (t) =
     },
   })
   const result = client.call('slow')
-  await begun.opened
+  await within(begun.opened)
   worker.handle('slow', () => 'other')
   held.open('first')
   assert.equal(await result, 'first')

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { withRedis } from './support/index.mjs'
+import { within, withRedis } from './support/index.mjs'
 import { open } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -136,7 +136,7 @@ test('numbers that no double can hold are read as JavaScript reads them', async 
   await raw.send('HSET', `${client.queue}:task:y`, 'result-value', text)
   await raw.send('LPUSH', `${client.queue}:pending`, 'x')
   const seen = new Promise((resolve) => client.work({ x: ({ value }) => resolve(value) }))
-  assert.deepEqual(await seen, JSON.parse(text))
+  assert.deepEqual(await within(seen), JSON.parse(text))
   assert.deepEqual(await client.result('y'), JSON.parse(text))
 })
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { getEventListeners } from 'node:events'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
-import { snapshot, withRedis } from './support/index.mjs'
+import { snapshot, within, withRedis } from './support/index.mjs'
 import { attached, flushed, gate, open, outcome } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -22,7 +22,7 @@ test('a wait that takes longer than its timeout is a TimeoutError, and the task 
     },
   })
   const called = outcome(client.call('slow', {}, { id: 'x', timeout: 50 }))
-  const running = await begun.opened
+  const running = await within(begun.opened)
   const { error } = await called
   assert.ok(error instanceof dothis.TimeoutError)
   assert.equal(error.code, 'ERR_TIMEOUT')
@@ -93,7 +93,7 @@ test("an aborted wait rejects with the signal's reason, and the task goes on", a
   const waited = outcome(client.result('x', { signal: abort.signal }))
   const kept = client.result('x')
   assert.equal(listeners(abort.signal), 1)
-  await begun.opened
+  await within(begun.opened)
   abort.abort(reason)
   assert.equal((await called).error, reason)
   assert.equal((await waited).error, reason)

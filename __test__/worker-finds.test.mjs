@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { snapshot, withRedis } from './support/index.mjs'
+import { snapshot, waitFor, within, withRedis } from './support/index.mjs'
 import { gate, open, outcome, until } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -21,10 +21,9 @@ async function workThrough(client, handlers = { echo: ({ text }) => text }) {
   const worker = client.work({ ...handlers, last: () => {} })
   worker.on('dropped', (what) => dropped.push(what))
   await client.call('last', {}, { id: 'last' })
-  const health = worker.health()
   await worker.close()
   await raw.send('DEL', `${client.queue}:task:last`)
-  assert.equal(health.dropped, dropped.length)
+  assert.equal(worker.health().dropped, dropped.length)
   return { after: await snapshot(raw, client.queue), dropped }
 }
 
@@ -258,9 +257,9 @@ test('a task that is deleted while it runs is not brought back by its result', a
   await client.enqueue('slow', {}, { id: 'gone' })
   await until(() => worker.health().running === 1, 'the task runs')
   await raw.send('DEL', `${client.queue}:task:gone`)
-  const lost = new Promise((resolve) => worker.once('lost', resolve))
+  const lost = waitFor(worker, 'lost')
   held.open('late')
-  assert.deepEqual(await lost, { id: 'gone' })
+  assert.deepEqual(await lost, [{ id: 'gone' }])
   assert.equal(worker.health().lost, 1)
   await worker.close()
   assert.deepEqual(await snapshot(raw, client.queue), {})
@@ -274,7 +273,7 @@ test("a task that another has taken over while it ran keeps that one's mark", as
   await until(() => worker.health().running === 1, 'the task runs')
   await hset(client.queue, 'x', { owner: 'somebody else' })
   const before = await snapshot(raw, client.queue)
-  const lost = new Promise((resolve) => worker.once('lost', resolve))
+  const lost = waitFor(worker, 'lost')
   held.open('late')
   await lost
   assert.deepEqual(await snapshot(raw, client.queue), before)
@@ -287,7 +286,7 @@ test('a queue whose lists are something else is an error of the worker, which go
   await lpush(client.queue, 'x')
   const before = await snapshot(raw, client.queue)
   const worker = client.work({ echo: ({ text }) => text })
-  const error = await new Promise((resolve) => worker.once('error', resolve))
+  const error = await within(new Promise((resolve) => worker.once('error', resolve)))
   assert.equal(error.code, 'ERR_REFUSED')
   assert.match(error.message, /WRONGTYPE/)
   const { pending, executing, 'task:x': task } = await snapshot(raw, client.queue)

@@ -2,10 +2,20 @@ import dothis from '../../index.mjs'
 import { uniqueQueue } from './index.mjs'
 import { LIMIT_MS } from './waiting.mjs'
 
-/** A client on a queue of its own, unless the options name one; it ends with the test. */
+/** After which a test counts as hanging. */
+const TEST_LIMIT_MS = 30_000
+
+/**
+ * A client on a queue of its own, unless the options name one. It ends with the test, or when that takes too
+ * long: what still waits is then a ClosedError, instead of for ever.
+ */
 export function open(t, url, options = {}) {
   const client = dothis({ url, queue: uniqueQueue(), ...options })
-  t.after(() => client.end())
+  const timer = setTimeout(() => client.end(), TEST_LIMIT_MS)
+  t.after(() => {
+    clearTimeout(timer)
+    return client.end()
+  })
   return client
 }
 
