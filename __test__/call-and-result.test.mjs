@@ -113,7 +113,6 @@ test("somebody else's task can be waited for before it is there", async (t) => {
   const client = open(t, redis.url)
   client.work(handlers)
   const result = client.result('later', { timeout: 10_000 })
-  // Answered on the same connection, behind the wait's first look at the task.
   assert.equal(await client.get('later'), null)
   await put(client.queue, 'later', { function: 'add', args: '{"a":1,"b":1}' })
   assert.equal(await result, 2)

@@ -73,6 +73,33 @@ test('past commandTimeout they are ConnectionErrors that say where Redis was sou
   await client.close()
 })
 
+test("a client's patience is its own, also where another of the same queue has more", async (t) => {
+  await stopped()
+  const patient = open(t, redis.url, { commandTimeout: Number.POSITIVE_INFINITY })
+  const hasty = open(t, redis.url, { commandTimeout: 100, queue: patient.queue })
+  const held = patient.enqueue('x', {}, { id: 'patient' })
+  await assert.rejects(hasty.enqueue('x', {}, { id: 'hasty' }), { code: 'ERR_CONNECTION' })
+  await redis.restart()
+  assert.equal((await held).created, true)
+})
+
+test('a call that was given up is not enqueued later', async (t) => {
+  await stopped()
+  const client = open(t, redis.url, { commandTimeout: 100 })
+  await assert.rejects(client.enqueue('x', {}, { id: 'given up' }), { code: 'ERR_CONNECTION' })
+  const connected = waitFor(client, 'connected')
+  await redis.restart()
+  await connected
+  const raw = await connect(redis.url)
+  t.after(() => raw.close())
+  // A worker's exchange has no limit: by the time that it is answered, all that was sent before is through.
+  client.work({ next: () => 'ran' })
+  await raw.send('HSET', `${client.queue}:task:next`, 'function', 'next')
+  await raw.send('LPUSH', `${client.queue}:pending`, 'next')
+  assert.equal(await client.result('next'), 'ran')
+  assert.equal(await raw.send('EXISTS', `${client.queue}:task:given up`), 0)
+})
+
 test("commandTimeout bounds the way to Redis, not the wait for a task's result", async (t) => {
   await redis.restart()
   const client = open(t, redis.url, { commandTimeout: 1 })

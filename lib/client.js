@@ -4,6 +4,7 @@ const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
+const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
 const { fromHash, originalTask } = require('./wire-task.js')
 const { Worker } = require('./worker.js')
@@ -46,6 +47,7 @@ class Client extends Emitter {
   /** What is under way, by token: { resolve, reject, kind, id, function, … }. */
   #open = new Map()
   #lastToken = 0
+  #signals = new Signals()
   #lines = []
   #linesLength = 0
   #workers = new Set()
@@ -270,13 +272,11 @@ class Client extends Emitter {
       this.#open.set(token, entry)
       this.#port.hold()
       if (signal) {
-        const abort = () => {
+        entry.unlisten = this.#signals.listen(signal, () => {
           this.#flush() // The wait must be known before it can be given up.
           this.#native.unwait(token, entry.id)
           this.#end(token)?.reject(signal.reason)
-        }
-        signal.addEventListener('abort', abort, { once: true })
-        entry.unlisten = () => signal.removeEventListener('abort', abort)
+        })
       }
       start(token)
     })

@@ -29,8 +29,8 @@ function show(thrown) {
 }
 
 /** Text as one line of bounded length. */
-function line(text, length = MAX_REASON) {
-  return cut(String(text), length)
+function line(text) {
+  return cut(String(text), MAX_REASON)
     .replace(/\s*[\r\n]+\s*/g, ' ')
     .trim()
 }
@@ -39,4 +39,4 @@ function cut(text, length) {
   return (text.length > length ? `${text.slice(0, length)}…` : text).toWellFormed()
 }
 
-module.exports = { describeThrown, line }
+module.exports = { cut, describeThrown, line }

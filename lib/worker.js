@@ -6,7 +6,7 @@ const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { RunningTask } = require('./task.js')
-const { describeThrown, line } = require('./thrown.js')
+const { cut, describeThrown, line } = require('./thrown.js')
 
 // Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
 const TASK = 0
@@ -166,7 +166,7 @@ class Worker extends Emitter {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
-      const reason = `no handler for function "${line(name, MAX_NAME)}" is registered here; registered: ${known}`
+      const reason = `no handler for function "${cut(name, MAX_NAME)}" is registered here; registered: ${known}`
       return this.#outcome(run, FAILURE, line(reason))
     }
     const task = new RunningTask(run, id, name, args, created)

@@ -50,6 +50,7 @@ pub struct Request {
 struct Queued {
     request: Request,
     caller: Arc<dyn Caller>,
+    patience: Duration,
     deadline: Instant,
 }
 
@@ -141,6 +142,7 @@ impl Client {
                 outbox.queue.push_back(Queued {
                     request,
                     caller: caller.clone(),
+                    patience,
                     deadline,
                 });
             }
@@ -184,7 +186,12 @@ impl Inner {
         let mut outbox = lock(&self.outbox);
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while batch.len() < BATCH && bytes < BATCH_BYTES {
+        // A batch fails as a whole, so one client's patience must not become another's.
+        let patience = outbox.queue.front().map(|queued| queued.patience);
+        while batch.len() < BATCH
+            && bytes < BATCH_BYTES
+            && outbox.queue.front().map(|queued| queued.patience) == patience
+        {
             let Some(queued) = outbox.queue.pop_front() else {
                 break;
             };

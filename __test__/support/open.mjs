@@ -2,10 +2,20 @@ import dothis from '../../index.mjs'
 import { uniqueQueue } from './index.mjs'
 import { LIMIT_MS } from './waiting.mjs'
 
-/** A client on a queue of its own, unless the options name one; it ends with the test. */
+/** After which a test counts as hanging. */
+const TEST_LIMIT_MS = 30_000
+
+/**
+ * A client on a queue of its own, unless the options name one. It ends with the test, or when that takes too
+ * long: what still waits is then a ClosedError, instead of for ever.
+ */
 export function open(t, url, options = {}) {
   const client = dothis({ url, queue: uniqueQueue(), ...options })
-  t.after(() => client.end())
+  const timer = setTimeout(() => client.end(), TEST_LIMIT_MS)
+  t.after(() => {
+    clearTimeout(timer)
+    return client.end()
+  })
   return client
 }
 
@@ -36,4 +46,16 @@ export async function outcome(promise) {
   } catch (error) {
     return { error }
   }
+}
+
+/** Resolves once whatever the client was to enqueue before is in Redis; leaves nothing there itself. */
+export async function flushed(client, raw) {
+  const { id } = await client.enqueue('flushed')
+  await raw.send('LREM', `${client.queue}:pending`, 1, id)
+  await raw.send('DEL', `${client.queue}:task:${id}`)
+}
+
+/** Resolves once a wait for the task has been made known to whoever finishes it. */
+export function attached(client, raw, id) {
+  return until(() => raw.send('HGET', `${client.queue}:task:${id}`, 'reply-to'), 'the wait is known')
 }

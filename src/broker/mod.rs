@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -166,7 +166,10 @@ impl Broker {
 
     /// Loads the script once a connection. Where that fails the call itself says what is wrong.
     async fn load_enqueue(&self, deadline: Instant) {
-        let mut loaded = self.enqueue_loaded.lock().await;
+        // An earlier batch may have more patience than this one.
+        let Ok(mut loaded) = timeout_at(deadline, self.enqueue_loaded.lock()).await else {
+            return;
+        };
         if let Ok((mut connection, epoch)) = self.link.commands(Some(deadline)).await
             && *loaded != epoch
             && ENQUEUE.load_async(&mut connection).await.is_ok()

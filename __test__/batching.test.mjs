@@ -1,0 +1,161 @@
+// What travels together: counted by Redis itself, never timed.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { withOwnRedis } from './support/index.mjs'
+import { gate, open, until } from './support/open.mjs'
+
+// The counters are the server's, so it is this file's own.
+const redis = await withOwnRedis()
+const { raw } = redis
+const BATCH = 64
+
+/** How often Redis was called since the last look, by command. */
+async function calls() {
+  const info = await raw.send('INFO', 'commandstats')
+  await raw.send('CONFIG', 'RESETSTAT')
+  const counts = {}
+  for (const [, name, count] of info.matchAll(/cmdstat_([\w|]+):calls=(\d+)/g)) counts[name] = Number(count)
+  // Not the queue's doing.
+  for (const name of ['info', 'config|resetstat', 'ping', 'client|list']) delete counts[name]
+  return counts
+}
+
+/** The same without what scripts called: what came over the wire. */
+const scripts = async () => (await calls()).evalsha ?? 0
+
+/** A client that has been used: connected, subscribed, and its scripts known to Redis. */
+async function warm(t, handlers) {
+  const client = open(t, redis.url)
+  const worker = client.work({ ...handlers, warm: () => {} })
+  await client.call('warm')
+  await worker.close()
+  await raw.send('CONFIG', 'RESETSTAT')
+  return client
+}
+
+const blocked = async () => {
+  const list = await raw.send('CLIENT', 'LIST')
+  return list.split('\n').filter((line) => / flags=\S*b/.test(line)).length
+}
+
+test('enqueues of one tick travel in one script call', async (t) => {
+  const client = await warm(t)
+  const enqueues = Array.from({ length: BATCH }, (_, n) => client.enqueue('x', { n }))
+  await Promise.all(enqueues)
+  const found = await calls()
+  assert.equal(found.evalsha, 1)
+  assert.equal(found.lpush, 1, 'all ids are pushed at once')
+})
+
+test('calls, enqueues and the calls of the original share that script call', async (t) => {
+  const client = await warm(t)
+  client.call('x').catch(() => {})
+  client.task('x', {}).catch(() => {})
+  await Promise.all([client.enqueue('x'), client.enqueueMany([{ function: 'x' }, { function: 'x' }])])
+  assert.equal(await scripts(), 1)
+})
+
+test('enqueueMany takes one script call for each sixty-four tasks', async (t) => {
+  const client = await warm(t)
+  await client.enqueueMany(Array.from({ length: 10 * BATCH }, () => ({ function: 'x' })))
+  assert.equal(await scripts(), 10)
+})
+
+test('a worker takes as many as it has slots for in one exchange, and finishes them in one', async (t) => {
+  const held = gate()
+  const client = await warm(t)
+  const tasks = await client.enqueueMany(Array.from({ length: BATCH }, () => ({ function: 'slow' })))
+  await raw.send('CONFIG', 'RESETSTAT')
+
+  const worker = client.work({ slow: () => held.opened }, { concurrency: BATCH })
+  await until(() => worker.health().running === BATCH, 'all tasks run')
+  const taken = await calls()
+  assert.equal(taken.evalsha, 1)
+  assert.equal(taken.rpop, 1)
+  assert.equal(taken.lpush, 1, 'all ids are in executing at once')
+
+  held.open('done')
+  await until(async () => (await blocked()) === 1, 'the worker is idle again')
+  const finished = await calls()
+  assert.equal(finished.evalsha, 1)
+  assert.equal(finished.publish, BATCH, 'who listens to results hears of each one')
+  assert.equal((await client.get(tasks[0].id)).value, 'done')
+})
+
+test('one exchange finishes what has run and takes what comes next', async (t) => {
+  const client = await warm(t)
+  await client.enqueueMany(Array.from({ length: 2 * BATCH }, () => ({ function: 'slow' })))
+  await raw.send('CONFIG', 'RESETSTAT')
+  const gates = [gate(), gate()]
+  let begun = 0
+  const handler = () => gates[Math.floor(begun++ / BATCH)].opened
+  const worker = client.work({ slow: handler }, { concurrency: BATCH })
+  await until(() => begun === BATCH, 'the first half runs')
+  await raw.send('CONFIG', 'RESETSTAT')
+  gates[0].open()
+  await until(() => begun === 2 * BATCH, 'the second half runs')
+  assert.equal(await scripts(), 1)
+  gates[1].open()
+  await worker.close()
+})
+
+test('a drain of thousands takes few calls', async (t) => {
+  const client = await warm(t)
+  const count = 100 * BATCH
+  const tasks = await client.enqueueMany(Array.from({ length: count }, () => ({ function: 'x' })))
+  await raw.send('CONFIG', 'RESETSTAT')
+  const worker = client.work({ x: async () => {} }, { concurrency: BATCH })
+  await until(async () => (await blocked()) === 1, 'the worker is idle')
+  await worker.close()
+  const found = await calls()
+  assert.equal((await client.get(tasks.at(-1).id)).state, 'finished')
+  assert.ok(found.evalsha <= count / 8, `${found.evalsha} script calls for ${count} tasks`)
+  assert.ok(found.blmove <= 5, `${found.blmove} blocking pops for ${count} tasks`)
+})
+
+test('outcomes are sent to a waiting process together', async (t) => {
+  const held = gate()
+  const client = await warm(t)
+  const worker = client.work({ slow: () => held.opened }, { concurrency: BATCH })
+  const results = Array.from({ length: BATCH }, () => client.call('slow'))
+  await until(() => worker.health().running === BATCH, 'all tasks run')
+  await raw.send('CONFIG', 'RESETSTAT')
+  held.open('done')
+  await Promise.all(results)
+  const { publish } = await calls()
+  assert.equal(publish, 1 + BATCH, 'one reply for all of them, and the message of each for everybody')
+})
+
+test('a blocking pop is used only while idle: not while all slots are taken', async (t) => {
+  const held = gate()
+  const client = await warm(t)
+  const worker = client.work({ slow: () => held.opened }, { concurrency: 2 })
+  await until(async () => (await blocked()) === 1, 'the idle worker waits')
+  const idle = await calls()
+  assert.equal(idle.blmove, 1)
+  assert.equal(idle.evalsha, 1, 'it asked once, and found nothing')
+
+  await client.enqueueMany([{ function: 'slow' }, { function: 'slow' }, { function: 'slow' }])
+  await until(() => worker.health().running === 2, 'both slots are taken')
+  assert.equal(await blocked(), 0)
+  await raw.send('CONFIG', 'RESETSTAT')
+  await client.enqueue('slow')
+  const busy = await calls()
+  assert.equal(busy.blmove ?? 0, 0)
+  assert.equal(busy.evalsha, 1, "the enqueue's own")
+  held.open()
+  await until(async () => (await blocked()) === 1, 'the idle worker waits again')
+})
+
+test('what an idle worker is woken by is left where it is: nothing is claimed before it is asked for', async (t) => {
+  const client = await warm(t)
+  const worker = client.work({ x: () => 'ran' })
+  await until(async () => (await blocked()) === 1, 'the idle worker waits')
+  await client.call('x')
+  const info = await raw.send('INFO', 'commandstats')
+  for (const command of ['brpoplpush', 'brpop', 'blpop', 'rpoplpush', 'lmove']) {
+    assert.equal(info.includes(`cmdstat_${command}:`), false, command)
+  }
+  await worker.close()
+})
