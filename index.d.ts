@@ -395,7 +395,7 @@ declare namespace dothis {
 
     /**
      * Closes its workers (`timeout` is theirs), waits until what was enqueued is in Redis, and ends open waits with
-     * a `ClosedError`. Closing twice is closing once.
+     * a `ClosedError`. Closing twice is closing once; a shorter `timeout` hastens what is under way.
      *
      * @throws {ConnectionError} a worker could not tell Redis what it had to; the client is closed all the same.
      */
@@ -481,7 +481,8 @@ declare namespace dothis {
     health(): WorkerHealth
     /**
      * Stops taking at once, hands back what has not begun, in order, and lets what runs finish. What does not
-     * within `timeout` has its signal fired and goes back to the queue. Closing twice is closing once.
+     * within `timeout` has its signal fired and goes back to the queue. Closing twice is closing once;
+     * a shorter `timeout` hastens what is under way.
      *
      * @throws {ConnectionError} Redis could not be told what had to be written; the worker is closed all the same.
      */

@@ -382,13 +382,13 @@ class Client extends Emitter {
     this.#abandoned = Math.max(this.#abandoned, abandoned)
     // Closing already, and perhaps waiting for what is not to be waited for any more.
     if (this.#closed) this.#abandon()
+    else if (this.#closing && timeout !== undefined) this.#closeWorkers(timeout)
     this.#closing ??= this.#shut(timeout)
     return this.#closing
   }
 
   async #shut(timeout) {
-    const closings = [...this.#workers].map((worker) => worker.close({ timeout }))
-    const failure = (await Promise.allSettled(closings)).find(({ status }) => status === 'rejected')
+    const failure = (await this.#closeWorkers(timeout)).find(({ status }) => status === 'rejected')
     this.#closed = true
     this.#flush()
     this.#abandon()
@@ -398,6 +398,10 @@ class Client extends Emitter {
     this.#port.close()
     this.announce('closed')
     if (failure) throw failure.reason
+  }
+
+  #closeWorkers(timeout) {
+    return Promise.allSettled([...this.#workers].map((worker) => worker.close({ timeout })))
   }
 
   #abandon() {

@@ -112,15 +112,17 @@ class Worker extends Emitter {
   async close(options) {
     const { timeout } = check.options(options, ['timeout'], 'options')
     const given = check.duration(timeout, 'timeout')
-    this.#closing ??= this.#close(timeout, given)
+    const limit = timeout === undefined ? 30_000 : (given ?? Number.MAX_VALUE)
+    if (this.#closing && timeout !== undefined && this.#status === 'closing') this.#native.hasten(limit)
+    this.#closing ??= this.#close(limit)
     return await this.#closing
   }
 
-  async #close(timeout, given) {
+  async #close(limit) {
     this.#status = 'closing'
     await new Promise((resolve, reject) => {
       this.#whenClosed = { resolve, reject }
-      this.#native.close(timeout === undefined ? 30_000 : (given ?? Number.MAX_VALUE))
+      this.#native.close(limit)
     })
   }
 

@@ -191,6 +191,14 @@ impl NativeWorker {
         Outcome::Successful(Some(value.to_owned()))
     }
 
+    /// Has a close end within about `timeout` milliseconds, if it would have taken longer.
+    #[napi(catch_unwind)]
+    pub fn hasten(&self, timeout: f64) {
+        if let Some(worker) = self.worker() {
+            worker.hasten(milliseconds(timeout));
+        }
+    }
+
     /// Closes it within about `timeout` milliseconds; a `CLOSED` item tells the end.
     #[napi(catch_unwind)]
     pub fn close(&self, timeout: f64) {

@@ -4,9 +4,11 @@
 //! - [`pump`]: exchanges outcomes for tasks with Redis, in batches
 //! - [`watcher`]: while slots are free and nothing is pending, waits for something to come
 //! - [`heartbeat`]: shows the worker as alive
+//! - [`closing`]: ends it, and hands back what it has not run
 //!
 //! The handlers themselves are somebody else's, behind [`Handlers`].
 
+mod closing;
 mod heartbeat;
 mod pump;
 pub mod state;
@@ -15,8 +17,8 @@ mod watcher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,10 +27,7 @@ use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::runtime;
 use crate::task::Dropped;
-use state::{Begun, Owned, Slots};
-
-/// How long Redis may take, at close, for what has to be written by then.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+use state::{Begun, Slots};
 
 /// Who runs the tasks. Called on the runtime's thread; must not block.
 pub trait Handlers: Send + Sync {
@@ -81,6 +80,8 @@ struct Shared {
     /// Something has left the slots.
     left: Notify,
     stopped: CancellationToken,
+    /// When a close ends at the latest; none where it may take as long as it likes.
+    deadline: watch::Sender<Option<Instant>>,
 }
 
 impl Worker {
@@ -96,6 +97,7 @@ impl Worker {
             idle: Notify::new(),
             left: Notify::new(),
             stopped: CancellationToken::new(),
+            deadline: watch::Sender::new(None),
         });
         let roles = shared.clone();
         runtime::spawn(async move {
@@ -132,110 +134,35 @@ impl Worker {
         self.shared.left.notify_one();
     }
 
-    /// Stops taking, hands back what has not begun, lets what runs finish until `timeout`, aborts
-    /// and hands back the rest, and takes the worker's hash away. An error says what Redis could
-    /// not be told; the worker is stopped all the same.
+    /// See [`closing::close`].
     pub async fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let shared = &self.shared;
-        let now = Instant::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or(now + Duration::from_secs(86_400));
-        shared.slots.stop_taking();
-        shared.work.notify_one();
-        let mut result = Ok(());
-        let drained = timeout_at(deadline, async {
-            while !shared.slots.is_settled() {
-                shared.left.notified().await;
-            }
-            let released = shared.release(shared.slots.take_ready()).await;
-            while !shared.slots.is_empty() {
-                shared.left.notified().await;
-            }
-            released
-        });
-        match drained.await {
-            Ok(released) => result = result.and(released),
-            Err(_) => {
-                let mut back = Vec::new();
-                for (run, task) in shared.slots.take_running() {
-                    shared
-                        .handlers
-                        .abort(run, "the worker was closed before this task finished");
-                    back.push(task);
-                }
-                back.extend(shared.slots.take_ready());
-                result = result.and(shared.release(back).await);
-                let written = timeout_at(Instant::now() + LAST_WRITES, async {
-                    while !shared.slots.is_empty() {
-                        shared.left.notified().await;
-                    }
-                });
-                if written.await.is_err() {
-                    result = result.and(Err(Error::Connection(
-                        "the worker was closed before Redis took the last outcomes".into(),
-                    )));
-                }
-            }
-        }
-        shared.stopped.cancel();
-        let gone = shared
-            .broker
-            .unregister(&shared.uuid, Instant::now() + LAST_WRITES)
-            .await;
-        result.and(gone)
+        self.hasten(timeout);
+        closing::close(&self.shared).await
     }
 
-    /// Stops at once and hands back what is not through: nobody is there to run it any more.
+    /// Has a close end by then, if it would have taken longer.
+    pub fn hasten(&self, timeout: Duration) {
+        let deadline = Instant::now().checked_add(timeout);
+        self.shared
+            .deadline
+            .send_if_modified(|current| match (deadline, *current) {
+                (Some(new), Some(old)) if new >= old => false,
+                (Some(new), _) => {
+                    *current = Some(new);
+                    true
+                }
+                (None, _) => false,
+            });
+    }
+
+    /// See [`closing::abandon`].
     pub async fn abandon(&self) {
-        let shared = &self.shared;
-        if shared.stopped.is_cancelled() {
-            return;
-        }
-        shared.slots.stop_taking();
-        // What an exchange that is on its way brings is to be handed back, too.
-        let _ = timeout_at(Instant::now() + LAST_WRITES, async {
-            while !shared.slots.is_settled() {
-                shared.left.notified().await;
-            }
-        })
-        .await;
-        let mut back: Vec<Owned> = shared
-            .slots
-            .take_running()
-            .into_iter()
-            .map(|(_, task)| task)
-            .collect();
-        back.extend(shared.slots.take_ready());
-        let _ = shared.release(back).await;
-        // What has run is to be written, not run again.
-        let _ = timeout_at(Instant::now() + LAST_WRITES, async {
-            while !shared.slots.is_empty() {
-                shared.left.notified().await;
-            }
-        })
-        .await;
-        shared.stopped.cancel();
-        let _ = shared
-            .broker
-            .unregister(&shared.uuid, Instant::now() + LAST_WRITES)
-            .await;
+        closing::abandon(&self.shared).await;
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.stopped.cancel();
-    }
-}
-
-impl Shared {
-    async fn release(&self, tasks: Vec<Owned>) -> Result<(), Error> {
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        self.broker
-            .release(&tasks, Instant::now() + LAST_WRITES)
-            .await
     }
 }

@@ -45,8 +45,8 @@ struct State {
     outcomes: VecDeque<Finish>,
     /// Tasks asked for in exchanges that are on their way.
     asked: usize,
-    /// Exchanges on their way.
-    exchanges: usize,
+    /// Outcomes in exchanges that are on their way.
+    writing: usize,
     /// Whether something may be pending.
     more: bool,
     stopped: bool,
@@ -107,7 +107,7 @@ impl Slots {
         }
         let want = free.min(BATCH);
         state.asked += want;
-        state.exchanges += 1;
+        state.writing += finishes.len();
         state.last_exchange += 1;
         let owner = format!("{}:{}", self.worker, state.last_exchange);
         Some(Exchange::new(owner.into(), finishes, want))
@@ -117,7 +117,7 @@ impl Slots {
     pub fn exchanged(&self, exchange: &Exchange, exchanged: Exchanged) -> bool {
         let mut state = lock(&self.state);
         state.asked = state.asked.saturating_sub(exchange.want);
-        state.exchanges = state.exchanges.saturating_sub(1);
+        state.writing = state.writing.saturating_sub(exchange.finishes.len());
         if exchange.want > 0 {
             state.more = exchanged.more;
         }
@@ -187,12 +187,13 @@ impl Slots {
         lock(&self.state).asked == 0
     }
 
+    /// Whether nothing is left to be run or to be written.
     pub fn is_empty(&self) -> bool {
         let state = lock(&self.state);
         state.ready.is_empty()
             && state.running.is_empty()
             && state.outcomes.is_empty()
-            && state.exchanges == 0
+            && state.writing == 0
     }
 
     /// What has not begun, oldest first.

@@ -1,0 +1,124 @@
+//! The end of a worker: what runs may finish, the rest goes back to the queue.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Shared;
+use super::state::Owned;
+use crate::broker::connection::State;
+use crate::error::Error;
+
+/// How long Redis may take for what has to be written at the end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Stops taking, hands back what has not begun, and lets what runs finish. What does not by the
+/// deadline is aborted and goes back, too. Then takes the worker's hash away.
+///
+/// An error says what Redis could not be told; the worker is stopped all the same. A worker that
+/// has nothing to tell closes without Redis, and its hash expires.
+pub async fn close(shared: &Shared) -> Result<(), Error> {
+    shared.slots.stop_taking();
+    shared.work.notify_one();
+    let drained = tokio::select! {
+        result = drain(shared) => Some(result),
+        () = deadline(shared) => None,
+    };
+    let result = match drained {
+        Some(result) => result,
+        None => {
+            let mut back = Vec::new();
+            for (run, task) in shared.slots.take_running() {
+                let why = "the worker was closed before this task finished";
+                shared.handlers.abort(run, why);
+                back.push(task);
+            }
+            back.extend(shared.slots.take_ready());
+            let released = release(shared, back).await;
+            released.and(written(shared).await)
+        }
+    };
+    stop(shared).await;
+    result
+}
+
+/// Stops at once and hands back what is not through: nobody is there to run it any more.
+pub async fn abandon(shared: &Shared) {
+    if shared.stopped.is_cancelled() {
+        return;
+    }
+    shared.slots.stop_taking();
+    settled(shared).await;
+    let running = shared.slots.take_running().into_iter();
+    let mut back: Vec<Owned> = running.map(|(_, task)| task).collect();
+    back.extend(shared.slots.take_ready());
+    // There is nobody to hear of what could not be written.
+    let _ = release(shared, back).await;
+    let _ = written(shared).await;
+    stop(shared).await;
+}
+
+async fn drain(shared: &Shared) -> Result<(), Error> {
+    settled(shared).await;
+    loop {
+        release(shared, shared.slots.take_ready()).await?;
+        if shared.slots.is_empty() {
+            return Ok(());
+        }
+        shared.left.notified().await;
+    }
+}
+
+/// Waits for the exchange that is on its way: what it brings goes back with the rest, in order.
+async fn settled(shared: &Shared) {
+    let settled = async {
+        while !shared.slots.is_settled() {
+            shared.left.notified().await;
+        }
+    };
+    // Without an answer nothing is known of any task; should one come late, it is handed back.
+    let _ = timeout(LAST_WRITES, settled).await;
+}
+
+async fn written(shared: &Shared) -> Result<(), Error> {
+    let written = async {
+        while !shared.slots.is_empty() {
+            shared.left.notified().await;
+        }
+    };
+    timeout(LAST_WRITES, written).await.map_err(|_| {
+        Error::Connection("the worker was closed before Redis took the last outcomes".into())
+    })
+}
+
+async fn release(shared: &Shared, tasks: Vec<Owned>) -> Result<(), Error> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + LAST_WRITES;
+    shared.broker.release(&tasks, deadline).await
+}
+
+async fn stop(shared: &Shared) {
+    shared.stopped.cancel();
+    let up = matches!(*shared.broker.link().state().borrow(), State::Up { .. });
+    if up {
+        // Where it fails the hash expires by itself.
+        let deadline = Instant::now() + LAST_WRITES;
+        let _ = shared.broker.unregister(&shared.uuid, deadline).await;
+    }
+}
+
+async fn deadline(shared: &Shared) {
+    let mut deadline = shared.deadline.subscribe();
+    loop {
+        let at = *deadline.borrow_and_update();
+        tokio::select! {
+            () = async { match at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            } } => return,
+            changed = deadline.changed() => if changed.is_err() { return },
+        }
+    }
+}

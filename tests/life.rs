@@ -1,0 +1,174 @@
+//! A task's whole life through the crate alone: no JavaScript is needed to enqueue, run and wait.
+
+mod support;
+
+use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dothis::broker::connection::Settings;
+use dothis::client::{Caller, Client, Request};
+use dothis::error::Result;
+use dothis::outcome::Outcome;
+use dothis::runtime;
+use dothis::task::NewTask;
+use dothis::waits::Settled;
+use dothis::worker::{Handlers, Options, Report, Worker};
+use support::{Server, contents, run};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Enqueued(u32, Result<bool>),
+    Settled(u32, Settled),
+}
+
+struct Listener(mpsc::Sender<Heard>);
+
+impl Caller for Listener {
+    fn enqueued(&self, token: u32, result: Result<bool>) {
+        let _ = self.0.send(Heard::Enqueued(token, result));
+    }
+    fn settled(&self, token: u32, settled: Settled) {
+        let _ = self.0.send(Heard::Settled(token, settled));
+    }
+}
+
+/// Answers each task with its own args.
+#[derive(Default)]
+struct Echo {
+    worker: OnceLock<Worker>,
+    /// Ready before the worker was put here.
+    early: std::sync::atomic::AtomicBool,
+}
+
+impl Handlers for Echo {
+    fn ready(&self) {
+        let Some(worker) = self.worker.get() else {
+            self.early.store(true, std::sync::atomic::Ordering::SeqCst);
+            return;
+        };
+        let (tasks, _) = worker.begin(usize::MAX, usize::MAX);
+        let outcomes = tasks
+            .into_iter()
+            .map(|task| (task.run, Outcome::Successful(Some(task.args))));
+        worker.finish(outcomes.collect::<Vec<_>>());
+    }
+    fn abort(&self, _: u32, _: &str) {}
+    fn report(&self, report: Report) {
+        panic!("{report:?}");
+    }
+}
+
+fn settings(server: &Server) -> Settings {
+    Settings {
+        url: server.url(),
+        ca: None,
+        cert: None,
+        key: None,
+    }
+}
+
+fn request(token: u32, id: &str) -> Request {
+    Request {
+        token,
+        acknowledge: true,
+        wait: Some(Some(LIMIT)),
+        task: NewTask {
+            id: id.into(),
+            function: "echo".into(),
+            args: format!("{{\"id\":\"{id}\"}}"),
+            reply: true,
+            again: false,
+        },
+    }
+}
+
+fn work(client: &Client) -> Arc<Echo> {
+    let handlers = Arc::new(Echo::default());
+    let options = Options {
+        concurrency: 10,
+        heartbeat_timeout: Duration::from_secs(15),
+        queue: "q".into(),
+        hostname: "here".into(),
+    };
+    let worker = Worker::start(client.broker().clone(), options, handlers.clone());
+    assert!(handlers.worker.set(worker).is_ok());
+    if handlers.early.load(std::sync::atomic::Ordering::SeqCst) {
+        handlers.ready();
+    }
+    handlers
+}
+
+fn close(handlers: &Arc<Echo>) {
+    let (done, closed) = mpsc::channel();
+    let handlers = handlers.clone();
+    runtime::spawn(async move {
+        let worker = handlers.worker.get().expect("a worker");
+        let _ = done.send(worker.close(LIMIT).await);
+    });
+    closed
+        .recv_timeout(LIMIT)
+        .expect("closed in time")
+        .expect("without an error");
+}
+
+#[test]
+fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash() {
+    let server = Server::start();
+    let client = Client::shared(&settings(&server), "q").expect("a client");
+    let (sender, heard) = mpsc::channel();
+    let caller: Arc<dyn Caller> = Arc::new(Listener(sender));
+    let worker = work(&client);
+    client.enqueue(vec![request(1, "a")], &caller, LIMIT);
+    let value = Outcome::Successful(Some("{\"id\":\"a\"}".into()));
+    assert_eq!(heard.recv_timeout(LIMIT), Ok(Heard::Enqueued(1, Ok(true))));
+    assert_eq!(
+        heard.recv_timeout(LIMIT),
+        Ok(Heard::Settled(1, Settled::Outcome(value)))
+    );
+    assert!(client.waits().is_empty());
+    close(&worker);
+    let left = contents(&mut server.connect());
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].starts_with("q:task:a hash: ") && left[0].contains("state=finished"));
+}
+
+#[test]
+fn every_task_ends_although_connections_are_cut_again_and_again() {
+    let server = Server::start();
+    let client = Client::shared(&settings(&server), "q").expect("a client");
+    let (sender, heard) = mpsc::channel();
+    let caller: Arc<dyn Caller> = Arc::new(Listener(sender));
+    let worker = work(&client);
+    let mut redis = server.connect();
+    const TASKS: u32 = 3_000;
+    for n in 0..TASKS {
+        client.enqueue(vec![request(n, &format!("n{n}"))], &caller, LIMIT);
+        if n % 500 == 250 {
+            run(&mut redis, "CLIENT KILL TYPE normal SKIPME yes");
+            run(&mut redis, "CLIENT KILL TYPE pubsub SKIPME yes");
+            run(&mut redis, "SCRIPT FLUSH");
+        }
+    }
+    let (mut created, mut settled) = (0, 0);
+    while created + settled < 2 * TASKS {
+        match heard.recv_timeout(LIMIT).expect("a task was lost") {
+            Heard::Enqueued(_, result) => {
+                assert_eq!(result, Ok(true));
+                created += 1;
+            }
+            Heard::Settled(n, outcome) => {
+                let value = format!("{{\"id\":\"n{n}\"}}");
+                assert_eq!(outcome, Settled::Outcome(Outcome::Successful(Some(value))));
+                settled += 1;
+            }
+        }
+    }
+    assert_eq!((created, settled), (TASKS, TASKS));
+    close(&worker);
+    let left = contents(&mut redis);
+    assert_eq!(left.len(), TASKS as usize);
+    assert!(left.iter().all(|line| line.contains("state=finished")));
+}
