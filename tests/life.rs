@@ -85,15 +85,18 @@ fn request(token: u32, id: &str) -> Request {
     }
 }
 
-fn work(client: &Client) -> Arc<Echo> {
-    let handlers = Arc::new(Echo::default());
-    let options = Options {
+fn options() -> Options {
+    Options {
         concurrency: 10,
         heartbeat_timeout: Duration::from_secs(15),
         queue: "q".into(),
         hostname: "here".into(),
-    };
-    let worker = Worker::start(client.broker().clone(), options, handlers.clone());
+    }
+}
+
+fn work(client: &Client) -> Arc<Echo> {
+    let handlers = Arc::new(Echo::default());
+    let worker = Worker::start(client.broker().clone(), options(), handlers.clone());
     assert!(handlers.worker.set(worker).is_ok());
     if handlers.early.load(std::sync::atomic::Ordering::SeqCst) {
         handlers.ready();
@@ -133,6 +136,84 @@ fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash
     let left = contents(&mut server.connect());
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].starts_with("q:task:a hash: ") && left[0].contains("state=finished"));
+}
+
+/// Begins with one task at a time, and only when it is told to.
+#[derive(Default)]
+struct Slow {
+    ready: (std::sync::Mutex<bool>, std::sync::Condvar),
+}
+
+impl Handlers for Slow {
+    fn ready(&self) {
+        *self.ready.0.lock().expect("a lock") = true;
+        self.ready.1.notify_all();
+    }
+    fn abort(&self, run: u32, _: &str) {
+        panic!("run {run} was aborted");
+    }
+    fn report(&self, _: Report) {}
+}
+
+#[test]
+fn a_close_that_redis_refuses_to_take_tasks_back_from_waits_for_what_runs_and_tries_again() {
+    let server = Server::start();
+    let mut redis = server.connect();
+    for id in ["a", "b"] {
+        run(&mut redis, &format!("HSET q:task:{id} function f"));
+        run(&mut redis, &format!("LPUSH q:pending {id}"));
+    }
+    let client = Client::shared(&settings(&server), "q").expect("a client");
+    let handlers = Arc::new(Slow::default());
+    let worker = Arc::new(Worker::start(
+        client.broker().clone(),
+        options(),
+        handlers.clone(),
+    ));
+    let ready = handlers.ready.0.lock().expect("a lock");
+    let (ready, timed_out) = handlers
+        .ready
+        .1
+        .wait_timeout_while(ready, LIMIT, |ready| !*ready)
+        .expect("a lock");
+    assert!(!timed_out.timed_out());
+    drop(ready);
+    let (begun, more) = worker.begin(1, usize::MAX);
+    assert_eq!((begun[0].id.as_str(), more), ("a", true));
+
+    run(&mut redis, "SET q:pending text");
+    let (done, closed) = mpsc::channel();
+    let closing = worker.clone();
+    runtime::spawn(async move {
+        let _ = done.send(closing.close(Duration::from_secs(60)).await);
+    });
+    // The first attempt has been made once its error is counted.
+    let refused = || {
+        let stats = redis::cmd("INFO")
+            .arg("errorstats")
+            .query::<String>(&mut redis);
+        stats.expect("statistics").contains("errorstat_WRONGTYPE")
+    };
+    wait_until(refused);
+    run(&mut redis, "DEL q:pending");
+    worker.finish([(begun[0].run, Outcome::Successful(None))]);
+    let result = closed.recv_timeout(LIMIT).expect("closed in time");
+    assert_eq!(result, Ok(()));
+    let left = contents(&mut redis);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert_eq!(left[0], "q:pending list: b");
+    assert!(
+        left[1].starts_with("q:task:a") && left[1].contains("result=successful"),
+        "{left:?}"
+    );
+    assert_eq!(left[2], "q:task:b hash: function=f state=pending");
+}
+
+fn wait_until(mut ask: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !ask() {
+        assert!(began.elapsed() < LIMIT, "it did not come true in time");
+    }
 }
 
 #[test]

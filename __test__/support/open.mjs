@@ -1,6 +1,8 @@
 import dothis from '../../index.mjs'
 import { uniqueQueue } from './index.mjs'
-import { LIMIT_MS } from './waiting.mjs'
+import { until } from './until.mjs'
+
+export { until }
 
 /** After which a test counts as hanging. */
 const TEST_LIMIT_MS = 30_000
@@ -17,17 +19,6 @@ export function open(t, url, options = {}) {
     return client.end()
   })
   return client
-}
-
-/** Asks until the answer is true: only for what nobody announces, such as what a foreign connection does. */
-export async function until(ask, what = String(ask)) {
-  const deadline = Date.now() + LIMIT_MS
-  for (;;) {
-    const answer = await ask()
-    if (answer) return answer
-    if (Date.now() > deadline) throw new Error(`${what} did not become true within ${LIMIT_MS} ms`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
 }
 
 /** What handlers wait at: `open(value)` lets through who awaits `opened`. */

@@ -63,6 +63,9 @@ pub struct Broker {
     enqueue_loaded: Arc<tokio::sync::Mutex<u64>>,
 }
 
+/// A connection of a worker's own, for the command that blocks.
+pub struct Blocking(MultiplexedConnection);
+
 /// What an enqueue did for one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
@@ -297,19 +300,28 @@ impl Broker {
         .await
     }
 
+    /// Opens what `wait_for_pending` waits on.
+    pub async fn open_blocking(&self) -> Result<Blocking> {
+        let connection = self.link.own().await.map_err(|error| refused(&error))?;
+        Ok(Blocking(connection))
+    }
+
     /// Waits on a connection of the caller's own until something is in `pending`; false if
     /// nothing came for a while. An error means that the connection is to be replaced.
     ///
     /// The element is moved onto its own place: nothing is claimed, so a wait that is dropped,
     /// times out or dies with its connection leaves no task behind.
-    pub async fn wait_for_pending(&self, connection: &mut MultiplexedConnection) -> Result<bool> {
+    pub async fn wait_for_pending(&self, connection: &mut Blocking) -> Result<bool> {
         let mut call = redis::cmd("BLMOVE");
         call.arg(&self.keys.pending)
             .arg(&self.keys.pending)
             .arg("RIGHT")
             .arg("RIGHT");
         call.arg(BLOCK.as_secs());
-        let answer = tokio::time::timeout(BLOCK + OVERDUE, call.query_async::<Value>(connection));
+        let answer = tokio::time::timeout(
+            BLOCK + OVERDUE,
+            call.query_async::<Value>(&mut connection.0),
+        );
         match answer.await {
             Ok(Ok(value)) => Ok(value != Value::Nil),
             Ok(Err(error)) => Err(refused(&error)),

@@ -20,8 +20,9 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 pub async fn close(shared: &Shared) -> Result<(), Error> {
     shared.slots.stop_taking();
     shared.work.notify_one();
+    let mut unbegun = Vec::new();
     let drained = tokio::select! {
-        result = drain(shared) => Some(result),
+        result = drain(shared, &mut unbegun) => Some(result),
         () = deadline(shared) => None,
     };
     let result = match drained {
@@ -33,8 +34,9 @@ pub async fn close(shared: &Shared) -> Result<(), Error> {
                 shared.handlers.abort(run, why);
                 back.push(task);
             }
+            back.extend(unbegun);
             back.extend(shared.slots.take_ready());
-            let released = release(shared, back).await;
+            let released = release(shared, &back).await;
             released.and(written(shared).await)
         }
     };
@@ -53,17 +55,23 @@ pub async fn abandon(shared: &Shared) {
     let mut back: Vec<Owned> = running.map(|(_, task)| task).collect();
     back.extend(shared.slots.take_ready());
     // There is nobody to hear of what could not be written.
-    let _ = release(shared, back).await;
+    let _ = release(shared, &back).await;
     let _ = written(shared).await;
     stop(shared).await;
 }
 
-async fn drain(shared: &Shared) -> Result<(), Error> {
+/// Lets what runs finish. What has not begun goes back meanwhile; it stays in `unbegun` as long as
+/// Redis does not take it, to be tried again whenever something else has finished.
+async fn drain(shared: &Shared, unbegun: &mut Vec<Owned>) -> Result<(), Error> {
     settled(shared).await;
     loop {
-        release(shared, shared.slots.take_ready()).await?;
+        unbegun.extend(shared.slots.take_ready());
+        let released = release(shared, unbegun).await;
+        if released.is_ok() {
+            unbegun.clear();
+        }
         if shared.slots.is_empty() {
-            return Ok(());
+            return released;
         }
         shared.left.notified().await;
     }
@@ -76,7 +84,7 @@ async fn settled(shared: &Shared) {
             shared.left.notified().await;
         }
     };
-    // Without an answer nothing is known of any task; should one come late, it is handed back.
+    // Not for ever: Redis may be away, and then nothing is known of any task.
     let _ = timeout(LAST_WRITES, settled).await;
 }
 
@@ -91,12 +99,12 @@ async fn written(shared: &Shared) -> Result<(), Error> {
     })
 }
 
-async fn release(shared: &Shared, tasks: Vec<Owned>) -> Result<(), Error> {
+async fn release(shared: &Shared, tasks: &[Owned]) -> Result<(), Error> {
     if tasks.is_empty() {
         return Ok(());
     }
     let deadline = Instant::now() + LAST_WRITES;
-    shared.broker.release(&tasks, deadline).await
+    shared.broker.release(tasks, deadline).await
 }
 
 async fn stop(shared: &Shared) {

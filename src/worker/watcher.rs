@@ -3,22 +3,22 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 
 use super::Shared;
+use crate::broker::Blocking;
 
 /// The pause after a wait that failed; a busy loop would be the alternative.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub async fn run(shared: &Shared) {
-    let mut connection: Option<MultiplexedConnection> = None;
+    let mut connection: Option<Blocking> = None;
     loop {
         while !shared.slots.is_idle() {
             shared.idle.notified().await;
         }
         let Some(open) = &mut connection else {
-            connection = shared.broker.link().own().await.ok();
+            connection = shared.broker.open_blocking().await.ok();
             if connection.is_none() {
                 sleep(PAUSE).await;
             }
