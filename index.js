@@ -1,7 +1,7 @@
 const { Client } = require('./lib/client.js')
 const errors = require('./lib/errors.js')
 const { ArgsError, CancelledError, ClosedError, ConnectionError, DothisError } = errors
-const { RefusedError, TaskFailedError, TimeoutError } = errors
+const { LostError, NonRetryableError, RefusedError, TaskFailedError, TimeoutError } = errors
 
 function dothis(urlOrOptions, queue) {
   if (typeof urlOrOptions === 'object' && urlOrOptions !== null) return new Client(urlOrOptions)
@@ -15,6 +15,8 @@ Object.assign(dothis, {
   ClosedError,
   ConnectionError,
   DothisError,
+  LostError,
+  NonRetryableError,
   RefusedError,
   TaskFailedError,
   TimeoutError,

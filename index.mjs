@@ -7,6 +7,8 @@ export const {
   ClosedError,
   ConnectionError,
   DothisError,
+  LostError,
+  NonRetryableError,
   RefusedError,
   TaskFailedError,
   TimeoutError,

@@ -49,10 +49,20 @@ function integer(value, what, { min, max, byDefault }) {
   return value
 }
 
+function boolean(value, what) {
+  if (value === undefined || typeof value === 'boolean') return value
+  throw new ArgsError(`${what} must be true or false, not ${describe(value)}`)
+}
+
 function text(value, what) {
   if (value === undefined || typeof value === 'string') return value
   if (value instanceof Uint8Array) return Buffer.from(value).toString()
   throw new ArgsError(`${what} must be a string or a Buffer, not ${describe(value)}`)
+}
+
+function optionalFunction(value, what) {
+  if (value === undefined || typeof value === 'function') return value
+  throw new ArgsError(`${what} must be a function, not ${describe(value)}`)
 }
 
 function signal(value) {
@@ -92,4 +102,4 @@ function firstLine(error) {
   }
 }
 
-module.exports = { name, args, duration, integer, text, signal, options, describe }
+module.exports = { name, args, duration, integer, boolean, optionalFunction, text, signal, options, describe }

@@ -6,10 +6,12 @@ const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
+const { line } = require('./thrown.js')
+const { TASK_OPTIONS, extra } = require('./task-options.js')
 const { fromHash, originalTask } = require('./wire-task.js')
 const { Worker } = require('./worker.js')
 
-const { ClosedError, TaskFailedError, TimeoutError, subject } = errors
+const { CancelledError, ClosedError, TaskFailedError, TimeoutError, subject } = errors
 
 // Kinds of items in a client's mailbox, and flags of a line; src/node/client.rs has the same.
 const ENQUEUED = 0
@@ -20,7 +22,9 @@ const GONE = 4
 const UNKNOWN = 5
 const ERROR = 6
 const HASH = 7
-const CONNECTED = 8
+const CANCELLED = 8
+const ASKED = 9
+const CONNECTED = 10
 const ACKNOWLEDGE = 1
 const WAIT = 2
 const AGAIN = 4
@@ -36,9 +40,15 @@ const WAITS = 1
 const EVERYTHING = 2
 
 const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
-const ENQUEUE_OPTIONS = ['id']
-const CALL_OPTIONS = ['id', 'timeout', 'signal']
-const WAIT_OPTIONS = ['timeout', 'signal']
+const ENQUEUE_OPTIONS = ['id', ...TASK_OPTIONS]
+const WAIT_OPTIONS = ['timeout', 'signal', 'onTimeout']
+/** A call's `timeout` is its wait's; the attempt's has a name of its own there. */
+const CALL_OPTIONS = [
+  'id',
+  ...TASK_OPTIONS.filter((name) => name !== 'timeout'),
+  'attemptTimeout',
+  ...WAIT_OPTIONS,
+]
 const TLS_OPTIONS = ['ca', 'cert', 'key']
 
 class Client extends Emitter {
@@ -86,8 +96,8 @@ class Client extends Emitter {
   }
 
   async enqueue(name, args, options) {
-    const { id = randomUUID() } = this.#taskOptions(options, ENQUEUE_OPTIONS)
-    return await this.#submit(name, args, { id, flags: ACKNOWLEDGE })
+    const given = this.#taskOptions(options, ENQUEUE_OPTIONS)
+    return await this.#submit(name, args, { id: given.id, flags: ACKNOWLEDGE, extra: extra(given) })
   }
 
   async enqueueMany(list) {
@@ -114,18 +124,29 @@ class Client extends Emitter {
     const name = check.name(given.function, `entry ${index}: function`)
     const id = given.id === undefined ? randomUUID() : check.name(given.id, `entry ${index}: id`)
     const args = check.args(given.args, { function: name, taskId: id })
-    return { name, args, id, flags: ACKNOWLEDGE }
+    return { name, args, id, flags: ACKNOWLEDGE, extra: extra(given, `entry ${index}: `) }
   }
 
   async call(name, args, options) {
-    const { id = randomUUID(), timeout, signal } = this.#taskOptions(options, CALL_OPTIONS)
-    return await this.#submit(name, args, { id, flags: WAIT, timeout, signal })
+    const given = this.#taskOptions(options, CALL_OPTIONS)
+    return await this.#submit(name, args, {
+      id: given.id,
+      flags: WAIT,
+      extra: extra(given, '', 'attemptTimeout'),
+      ...waitOptions(given),
+    })
   }
 
   async result(id, options) {
     this.#mustBeOpen()
-    const { timeout, signal } = this.#waitOptions(options)
-    return await this.#wait(check.name(id, 'id'), undefined, timeout, signal)
+    const given = waitOptions(check.options(options, WAIT_OPTIONS, 'options'))
+    return await this.#wait(check.name(id, 'id'), given)
+  }
+
+  async cancel(id, reason) {
+    this.#mustBeOpen()
+    check.name(id, 'id')
+    return await this.#cancel(id, reason === undefined || reason === null ? '' : line(reason))
   }
 
   async get(id) {
@@ -200,16 +221,7 @@ class Client extends Emitter {
   #taskOptions(options, known) {
     this.#mustBeOpen()
     const given = check.options(options, known, 'options')
-    if (given.id !== undefined) check.name(given.id, 'id')
-    return { id: given.id, ...this.#times(given) }
-  }
-
-  #waitOptions(options) {
-    return this.#times(check.options(options, WAIT_OPTIONS, 'options'))
-  }
-
-  #times({ timeout, signal }) {
-    return { timeout: check.duration(timeout, 'timeout'), signal: check.signal(signal) }
+    return { ...given, id: given.id === undefined ? randomUUID() : check.name(given.id, 'id') }
   }
 
   #mustBeOpen() {
@@ -218,25 +230,20 @@ class Client extends Emitter {
     }
   }
 
-  #submit(name, args, { id, flags, timeout, signal }) {
+  #submit(name, args, rest) {
     this.#mustBeOpen()
-    check.name(name, 'function', { taskId: id })
-    return this.#send({
-      name,
-      args: check.args(args, { function: name, taskId: id }),
-      id,
-      flags,
-      timeout,
-      signal,
-    })
+    check.name(name, 'function', { taskId: rest.id })
+    return this.#send({ name, args: check.args(args, { function: name, taskId: rest.id }), ...rest })
   }
 
   /** One task to the native side, together with whatever else this tick brings. */
-  #send({ name, args, id, flags, timeout, signal }) {
-    return this.#request({ kind: flags & WAIT ? 'wait' : 'enqueue', id, function: name }, signal, (token) => {
-      const line = `[${token},${flags},${JSON.stringify(id)},${JSON.stringify(name)},${args},${timeout ?? null}]`
-      if (this.#lines.push(line) === 1) process.nextTick(() => this.#flush())
-      this.#linesLength += line.length
+  #send({ name, args, id, flags, extra = 'null', timeout, signal, giveUp }) {
+    const entry = { kind: flags & WAIT ? 'wait' : 'enqueue', id, function: name, giveUp }
+    return this.#request(entry, signal, (token) => {
+      const head = `[${token},${flags},${JSON.stringify(id)},${JSON.stringify(name)}`
+      const text = `${head},${args},${timeout ?? null},${extra}]`
+      if (this.#lines.push(text) === 1) process.nextTick(() => this.#flush())
+      this.#linesLength += text.length
       if (this.#linesLength > FLUSH_LENGTH) this.#flush()
     })
   }
@@ -249,10 +256,21 @@ class Client extends Emitter {
     this.#native.enqueue(`[${lines.join(',')}]`)
   }
 
-  #wait(id, name, timeout, signal) {
-    return this.#request({ kind: 'wait', id, function: name }, signal, (token) => {
+  #wait(id, { timeout, signal, giveUp }) {
+    return this.#request({ kind: 'wait', id, giveUp }, signal, (token) => {
       this.#native.wait(token, id, timeout)
     })
+  }
+
+  #cancel(id, reason) {
+    this.#flush() // The task must be there before it can be cancelled.
+    return this.#request({ kind: 'cancel', id }, undefined, (token) => this.#native.cancel(token, id, reason))
+  }
+
+  /** A waiter has given up, and wants the task to end with its wait. */
+  #cancelGivenUp(entry, why) {
+    if (!entry?.giveUp) return
+    this.#cancel(entry.id, why).catch((error) => this.announce('error', error))
   }
 
   async #read(id) {
@@ -276,6 +294,7 @@ class Client extends Emitter {
           this.#flush() // The wait must be known before it can be given up.
           this.#native.unwait(token, entry.id)
           this.#end(token)?.reject(signal.reason)
+          this.#cancelGivenUp(entry, 'its caller gave up waiting')
         })
       }
       start(token)
@@ -314,11 +333,15 @@ class Client extends Emitter {
       case VALUE:
         entry.resolve(item[2])
         break
+      case ASKED:
+        entry.resolve(item[2] === 1)
+        break
       case HASH:
         entry.resolve(Object.keys(item[2]).length ? item[2] : null)
         break
       default:
         entry.reject(this.#error(kind, entry, item))
+        if (kind === TIMED_OUT) this.#cancelGivenUp(entry, 'its caller gave up waiting')
     }
   }
 
@@ -327,10 +350,18 @@ class Client extends Emitter {
     switch (kind) {
       case FAILED:
         return new TaskFailedError(item[2], item[3], about)
+      case CANCELLED:
+        return new CancelledError(
+          `${subject(about)} was cancelled${item[2] === '' ? '' : `: ${item[2]}`}`,
+          about,
+        )
       case TIMED_OUT:
         return new TimeoutError(
-          `${subject(about)} has not finished in the time given to this wait. The task goes on; ` +
-            'client.result(id) waits for it again.',
+          `${subject(about)} has not finished in the time given to this wait. ${
+            entry.giveUp
+              ? 'It is being cancelled.'
+              : 'The task goes on; client.result(id) waits for it again.'
+          }`,
           about,
         )
       case GONE:
@@ -359,7 +390,7 @@ class Client extends Emitter {
   }
 
   async #tellFailure(id, error, callback) {
-    if (!(error instanceof TaskFailedError)) {
+    if (!(error instanceof TaskFailedError || error instanceof CancelledError)) {
       if (callback) process.nextTick(callback, error)
       this.announce('error', error)
       return
@@ -424,6 +455,17 @@ class Client extends Emitter {
       }
       await new Promise(setImmediate)
     } while (this.#open.size > 0)
+  }
+}
+
+function waitOptions({ timeout, signal, onTimeout }) {
+  if (onTimeout !== undefined && onTimeout !== 'cancel') {
+    throw new errors.ArgsError("onTimeout must be 'cancel', or absent")
+  }
+  return {
+    timeout: check.duration(timeout, 'timeout'),
+    signal: check.signal(signal),
+    giveUp: onTimeout === 'cancel',
   }
 }
 

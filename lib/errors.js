@@ -56,6 +56,18 @@ class ClosedError extends DothisError {
   }
 }
 
+class LostError extends DothisError {
+  constructor(message, about) {
+    super('ERR_LOST', message, about)
+  }
+}
+
+class NonRetryableError extends DothisError {
+  constructor(message, about) {
+    super('ERR_NON_RETRYABLE', message, about)
+  }
+}
+
 const byCode = {
   ERR_ARGS: ArgsError,
   ERR_CONNECTION: ConnectionError,
@@ -89,6 +101,8 @@ module.exports = {
   ConnectionError,
   RefusedError,
   ClosedError,
+  LostError,
+  NonRetryableError,
   fromNative,
   fromThrown,
   subject,

@@ -16,6 +16,10 @@ class Task {
   get() {
     return this.#client.get(this.id)
   }
+
+  cancel(reason) {
+    return this.#client.cancel(this.id, reason)
+  }
 }
 
 /** What a handler gets as its second argument. */
@@ -23,12 +27,12 @@ class RunningTask {
   #abort
   #reason
 
-  constructor(run, id, name, args, created) {
+  constructor(run, id, name, args, created, attempt) {
     Object.defineProperty(this, 'run', { value: run })
     this.id = id
     this.function = name
     this.args = args
-    this.attempt = 1
+    this.attempt = attempt
     Object.defineProperty(this, 'created', { value: created })
   }
 

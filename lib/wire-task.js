@@ -12,10 +12,25 @@ function fromHash(id, hash) {
     value: json(hash['result-value']),
     reason: hash['error-reason'],
     exception: hash['error-exception'],
+    cancelled: hash.cancelled === '1',
+    attempt: Number(hash.attempt) || 1,
+    errors: errors(hash),
     createdAt: date(hash['pending-created']),
     startedAt: date(hash['executing-created']),
     finishedAt: date(hash['finished-created']),
   }
+}
+
+/** The errors of earlier attempts, oldest first; a field holds a date, a space and the reason. */
+function errors(hash) {
+  return Object.keys(hash)
+    .map((field) => Number(/^error-(\d+)$/.exec(field)?.[1]))
+    .filter((attempt) => attempt > 0)
+    .sort((a, b) => a - b)
+    .map((attempt) => {
+      const [, at, reason] = /^(\S*) ?(.*)$/s.exec(hash[`error-${attempt}`])
+      return { attempt, at: date(at), reason }
+    })
 }
 
 /** What the original's callbacks and `gettask` give: the fields by their names in Redis. */

@@ -6,6 +6,7 @@ const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { RunningTask } = require('./task.js')
+const { RUN_OPTIONS, run } = require('./task-options.js')
 const { cut, describeThrown, line } = require('./thrown.js')
 
 // Kinds of items in a worker's mailbox, and of outcomes; src/node/worker.rs has the same.
@@ -15,9 +16,14 @@ const DROPPED = 2
 const LOST = 3
 const ERROR = 4
 const CLOSED = 5
+const RECOVERED = 6
+const WORKER_CLOSED = 0
+const TIMED_OUT = 1
+const CANCELLED = 2
 const VALUE = 0
 const NO_VALUE = 1
 const FAILURE = 2
+const FINAL_FAILURE = 3
 
 /** How much of a name that nobody knows is repeated, in characters. */
 const MAX_NAME = 200
@@ -28,7 +34,17 @@ const FLUSH_LENGTH = 1024 * 1024
 /** How long, in milliseconds, the end of a process waits for its tasks to be handed back. */
 const LAST_WRITES = 2_000
 
-const WORKER_OPTIONS = ['concurrency', 'heartbeatTimeout', 'maxResultBytes']
+const WORKER_OPTIONS = [
+  'concurrency',
+  ...RUN_OPTIONS,
+  'retryIf',
+  'grace',
+  'heartbeatTimeout',
+  'maxDeliveries',
+  'reclaimForeignAfter',
+  'maxResultBytes',
+]
+const DAY = 86_400_000
 
 /** The workers of this thread that are not closed. */
 const open = new Set()
@@ -46,6 +62,7 @@ class Worker extends Emitter {
   #status = 'running'
   #closing
   #whenClosed
+  #retryIf
 
   constructor(client, nativeClient, handlers, options) {
     super()
@@ -60,15 +77,29 @@ class Worker extends Emitter {
       max: 100_000,
       byDefault: 10,
     })
+    const defaults = run(given) ?? {}
+    this.#retryIf = check.optionalFunction(given.retryIf, 'retryIf')
     const native = {
       queue: client.queue,
       hostname: hostname(),
       concurrency: this.concurrency,
+      attempts: defaults.attempts ?? 1,
+      backoff: defaults.backoff && JSON.stringify(defaults.backoff),
+      timeout: defaults.timeout,
+      grace: check.duration(given.grace ?? 5_000, 'grace') ?? Number.MAX_VALUE,
+      resultTtl: defaults.resultTtl === null ? undefined : (defaults.resultTtl ?? DAY),
+      removeOnSuccess: defaults.removeOnSuccess ?? false,
       heartbeatTimeout: check.integer(given.heartbeatTimeout, 'heartbeatTimeout', {
         min: 1_000,
-        max: 86_400_000,
+        max: DAY,
         byDefault: 15_000,
       }),
+      maxDeliveries: check.integer(given.maxDeliveries, 'maxDeliveries', {
+        min: 1,
+        max: 1_000_000,
+        byDefault: 3,
+      }),
+      reclaimForeignAfter: check.duration(given.reclaimForeignAfter, 'reclaimForeignAfter'),
       maxResultBytes: check.integer(given.maxResultBytes, 'maxResultBytes', {
         min: 2,
         max: 256 * 1024 * 1024,
@@ -83,11 +114,11 @@ class Worker extends Emitter {
   }
 
   /** The process ends in the middle of tasks, by process.exit or an uncaught exception. */
-  static #handBack() {
+  static #handBack(code) {
     const deadline = Date.now() + LAST_WRITES
     for (const worker of open) {
       worker.#flush()
-      worker.#native.abandon(Math.max(0, deadline - Date.now()))
+      worker.#native.abandon(code !== 0, Math.max(0, deadline - Date.now()))
     }
   }
 
@@ -130,27 +161,29 @@ class Worker extends Emitter {
     switch (item[0]) {
       case TASK:
         return this.#start(item)
-      case ABORT: {
-        const task = this.#running.get(item[1])
-        this.#running.delete(item[1])
-        if (task)
-          RunningTask.abort(
-            task,
-            new errors.ClosedError(item[2], { taskId: task.id, function: task.function }),
-          )
-        return
-      }
+      case ABORT:
+        return this.#abort(item)
       case DROPPED:
         this.#dropped += 1
         return this.announce('dropped', { id: item[2], why: item[3] })
       case LOST:
         this.#lost += 1
         return this.announce('lost', { id: item[2] })
+      case RECOVERED:
+        return this.announce('recovered', { tasks: item[2], givenUp: item[3] })
       case ERROR:
         return this.announce('error', errors.fromNative(item[2], item[3]))
       case CLOSED:
         return this.#closed(item)
     }
+  }
+
+  /** What the handler says from here on, the native side has no use for. */
+  #abort([, run, kind, detail]) {
+    const task = this.#running.get(run)
+    if (!task) return
+    const about = { taskId: task.id, function: task.function }
+    RunningTask.abort(task, abortReason(kind, detail, about))
   }
 
   #closed([, , code, message]) {
@@ -164,14 +197,14 @@ class Worker extends Emitter {
     else this.#whenClosed.resolve()
   }
 
-  #start([, run, id, name, args, created]) {
+  #start([, run, id, name, args, created, attempt]) {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
       const reason = `no handler for function "${cut(name, MAX_NAME)}" is registered here; registered: ${known}`
-      return this.#outcome(run, FAILURE, line(reason))
+      return this.#outcome(run, FINAL_FAILURE, line(reason))
     }
-    const task = new RunningTask(run, id, name, args, created)
+    const task = new RunningTask(run, id, name, args, created, attempt)
     this.#running.set(run, task)
     let returned
     try {
@@ -207,7 +240,7 @@ class Worker extends Emitter {
       const { reason, exception } = describeThrown(thrown)
       return this.#finish(
         task,
-        FAILURE,
+        FINAL_FAILURE,
         `what the handler returned can't be written as JSON: ${reason}`,
         exception,
       )
@@ -218,12 +251,23 @@ class Worker extends Emitter {
 
   #threw(task, thrown) {
     const { reason, exception } = describeThrown(thrown)
-    this.#finish(task, FAILURE, reason, exception)
+    this.#finish(task, this.#mayRetry(task, thrown) ? FAILURE : FINAL_FAILURE, reason, exception)
+  }
+
+  /** Whether trying again may help; how often is known elsewhere. */
+  #mayRetry(task, thrown) {
+    try {
+      if (thrown instanceof errors.NonRetryableError) return false
+      return this.#retryIf === undefined || Boolean(this.#retryIf(thrown, task))
+    } catch (error) {
+      this.announce('error', error)
+      return true
+    }
   }
 
   #finish(task, kind, reason, exception, text) {
-    // An aborted task has been handed back; what its handler says now is of no use.
-    if (this.#running.delete(task.run)) this.#outcome(task.run, kind, reason, exception, text)
+    this.#running.delete(task.run)
+    this.#outcome(task.run, kind, reason, exception, text)
   }
 
   /** One outcome to the native side, together with whatever else this tick brings. */
@@ -244,6 +288,23 @@ class Worker extends Emitter {
 }
 
 if (Symbol.asyncDispose) Worker.prototype[Symbol.asyncDispose] = Worker.prototype.close
+
+function abortReason(kind, detail, about) {
+  const what = errors.subject(about)
+  switch (kind) {
+    case WORKER_CLOSED:
+      return new errors.ClosedError('the worker was closed before this task finished', about)
+    case TIMED_OUT:
+      return new errors.TimeoutError(`${what} was not through after ${detail} ms`, about)
+    case CANCELLED:
+      return new errors.CancelledError(`${what} was cancelled${detail === '' ? '' : `: ${detail}`}`, about)
+    default:
+      return new errors.LostError(
+        `${what} is another worker's by now, or was deleted: this one gave no sign of life for too long`,
+        about,
+      )
+  }
+}
 
 function mayBeThenable(value) {
   return (typeof value === 'object' && value !== null) || typeof value === 'function'

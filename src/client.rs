@@ -162,6 +162,7 @@ impl Inner {
     /// Sends what is handed in, batch after batch, in order.
     async fn send(self: Arc<Self>) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        let places = Arc::new(Mutex::new((0..IN_FLIGHT).rev().collect::<Vec<usize>>()));
         loop {
             self.wake.notified().await;
             loop {
@@ -174,8 +175,11 @@ impl Inner {
                     break;
                 }
                 let inner = self.clone();
+                let places = places.clone();
                 tokio::spawn(async move {
-                    inner.send_batch(batch).await;
+                    let number = lock(&places).pop().unwrap_or_default();
+                    inner.send_batch(batch, number).await;
+                    lock(&places).push(number);
                     drop(place);
                 });
             }
@@ -202,7 +206,7 @@ impl Inner {
         batch
     }
 
-    async fn send_batch(&self, batch: Vec<Queued>) {
+    async fn send_batch(&self, batch: Vec<Queued>, place: usize) {
         let Some(deadline) = batch.iter().map(|queued| queued.deadline).max() else {
             return;
         };
@@ -224,7 +228,7 @@ impl Inner {
             .unzip();
         let result = self
             .broker
-            .enqueue(&tasks, self.waits.address(), deadline)
+            .enqueue(&tasks, self.waits.address(), place, deadline)
             .await;
         for (index, (task, (token, acknowledge, waits, caller))) in
             tasks.iter().zip(rest).enumerate()

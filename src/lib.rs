@@ -2,7 +2,7 @@
 //!
 //! The modules, in the order in which a task goes through them:
 //!
-//! - vocabulary, pure: [`error`], [`clock`], [`json`], [`task`], [`outcome`]
+//! - vocabulary, pure: [`error`], [`clock`], [`json`], [`backoff`], [`task`], [`outcome`]
 //! - [`runtime`]: the one Tokio thread on which all of the rest runs
 //! - [`client`]: 1. a task is enqueued, in a batch with its neighbours
 //! - [`broker`]: 2. each step of its life in Redis, one method and one script a step
@@ -12,6 +12,7 @@
 //!
 //! `node` knows `client` and `worker`, these know `broker`, and only `broker` knows Redis.
 
+pub mod backoff;
 pub mod clock;
 pub mod error;
 pub mod json;

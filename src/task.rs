@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer};
+
+use crate::backoff::Backoff;
+
 /// A task to be enqueued.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewTask {
     /// Its id: any non-empty string.
     pub id: String,
@@ -15,12 +19,50 @@ pub struct NewTask {
     pub reply: bool,
     /// Whether a finished task of this id is run anew, rather than left as it is.
     pub again: bool,
+    /// None for now.
+    pub start: Option<When>,
+    /// No attempt begins after this.
+    pub expires: Option<When>,
+    /// [`Options`] as JSON text.
+    pub options: Option<String>,
+}
+
+/// A point in time, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum When {
+    /// From the moment at which Redis has the task, on its clock.
+    In(f64),
+    /// Since 1970.
+    At(f64),
+}
+
+/// What a task may ask of those who run it. Times in milliseconds; what is absent is the worker's
+/// to choose.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Options {
+    /// How often it is tried at most.
+    pub attempts: Option<u32>,
+    pub backoff: Option<Backoff>,
+    /// How long one attempt may take.
+    pub timeout: Option<f64>,
+    /// How long it is kept once finished; null for ever.
+    #[serde(deserialize_with = "given")]
+    pub result_ttl: Option<Option<f64>>,
+    /// Whether it is removed once successful.
+    pub remove_on_success: Option<bool>,
+}
+
+/// Tells null, which is a choice, from absence, which is none.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 impl NewTask {
     /// Its part of a batch's size.
     pub fn bytes(&self) -> usize {
-        self.id.len() + self.function.len() + self.args.len()
+        let options = self.options.as_ref().map_or(0, String::len);
+        self.id.len() + self.function.len() + self.args.len() + options
     }
 }
 
@@ -32,6 +74,10 @@ pub struct Taken {
     pub args: Option<Vec<u8>>,
     /// `pending-created`, where the producer wrote it.
     pub created: Option<Vec<u8>>,
+    /// JSON text of [`Options`], where it has any.
+    pub options: Option<Vec<u8>>,
+    /// Which attempt this is, where it is not the first.
+    pub attempt: Option<Vec<u8>>,
     /// The token without which nobody can finish this run.
     pub owner: Arc<str>,
 }
@@ -42,4 +88,17 @@ pub struct Dropped {
     pub id: Vec<u8>,
     /// `missing`, `finished`, `executing` or `not a hash`.
     pub why: String,
+}
+
+/// What became of the wish to cancel a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It had not begun, and is finished now.
+    Ended,
+    /// It has begun; whoever runs it is told. The reason that was given first.
+    Asked(String),
+    /// It had finished.
+    TooLate,
+    /// No such task.
+    Missing,
 }

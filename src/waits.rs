@@ -211,10 +211,15 @@ impl Waits {
                 () = task.run_looks() => {}
                 () = closed.cancelled() => {}
             }
-            task.broker.stop_replies(&task.address);
-            task.broker.stop_results();
+            let me = task.listener();
+            task.broker.stop_replies(&task.address, &me);
+            task.broker.stop_results(&me);
         });
         waits
+    }
+
+    fn listener(&self) -> Weak<dyn Listener> {
+        self.me.clone()
     }
 
     /// Where replies to this process go.
@@ -248,8 +253,8 @@ impl Waits {
             )
         };
         if subscribe {
-            let me: Weak<dyn Listener> = self.me.clone();
-            self.broker.listen_for_replies(&self.address, me);
+            self.broker
+                .listen_for_replies(&self.address, self.listener());
         }
         if earliest {
             self.rescheduled.notify_one();
@@ -325,7 +330,7 @@ impl Waits {
                 (timed_out, next, !registry.looks.is_empty(), quiet)
             };
             if quiet {
-                self.broker.stop_results();
+                self.broker.stop_results(&self.listener());
             }
             if looks {
                 self.look.notify_one();
@@ -430,8 +435,7 @@ impl Waits {
         let until = Instant::now() + FOREIGN;
         let before = lock(&self.registry).foreign_until.replace(until);
         if before.is_none() {
-            let me: Weak<dyn Listener> = self.me.clone();
-            self.broker.listen_for_results(me);
+            self.broker.listen_for_results(self.listener());
             self.rescheduled.notify_one();
         }
     }
@@ -451,6 +455,7 @@ impl Listener for Waits {
                         self.look(id);
                     }
                 }
+                Message::Kill(_) | Message::KillAll | Message::Due => {}
             }
         }
     }

@@ -6,6 +6,7 @@
 //! closes the connection beyond: a few large args read over it would be the end of it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::subscriptions::Subscriptions;
 use crate::error::{Error, Result};
 use crate::runtime;
 
@@ -29,11 +31,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// After how long an unanswered command ends its connection.
 const RESPONSE: Duration = Duration::from_secs(10);
 /// How often an open connection is asked whether it still is one, and how long it may think.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_secs(5);
+/// After how long without an answer a connection counts as doubtful.
+const SILENT: Duration = Duration::from_secs(1);
 /// The pause before the second attempt to connect; doubled with each one up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Which Redis, and how to trust it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,7 +58,23 @@ pub enum State {
     Up {
         connection: MultiplexedConnection,
         epoch: u64,
+        /// It has not answered for a while, and may be no more.
+        silent: bool,
     },
+}
+
+impl State {
+    /// Why nothing can be said to get through at the moment; none where it does.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            State::Up { silent: false, .. } => None,
+            State::Up { .. } => Some(format!(
+                "Redis has not answered for {} ms",
+                SILENT.as_millis()
+            )),
+            State::Down { why } => Some(why.clone().unwrap_or_default()),
+        }
+    }
 }
 
 /// Somebody who hears messages. Called on the runtime's thread; must not block.
@@ -65,16 +85,16 @@ pub trait Listener: Send + Sync {
 }
 
 /// What is called with the channel and the payload of each message.
-type OnMessage = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
+pub(super) type OnMessage = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
 /// One connection that is opened, watched and reopened until its link is dropped.
-struct Kept {
-    state: watch::Sender<State>,
+pub(super) struct Kept {
+    pub(super) state: watch::Sender<State>,
     lost: Notify,
 }
 
 impl Kept {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Kept {
             state: watch::Sender::new(State::Down { why: None }),
             lost: Notify::new(),
@@ -95,7 +115,7 @@ impl Kept {
         }
     }
 
-    async fn keep(
+    pub(super) async fn keep(
         self: Arc<Self>,
         client: redis::Client,
         closed: CancellationToken,
@@ -137,6 +157,7 @@ impl Kept {
                     self.state.send_replace(State::Up {
                         connection: connection.clone(),
                         epoch,
+                        silent: false,
                     });
                     tokio::select! {
                         () = self.watch(connection, epoch) => {}
@@ -174,19 +195,45 @@ impl Kept {
                 () = sleep(PROBE_EVERY) => {}
             }
             let ping = redis::cmd("PING");
-            tokio::select! {
-                () = self.lost.notified() => {}
-                pong = timeout(PROBE, ping.query_async::<Value>(&mut connection)) => match pong {
-                    // An error that the server answers with (LOADING, NOPERM) is a sign of life.
-                    Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() =>
-                        self.broken(epoch, error.to_string()),
-                    Ok(_) => {}
-                    Err(_) => self.broken(epoch, format!(
-                        "Redis did not answer a PING within {} ms", PROBE.as_millis()
-                    )),
-                },
+            let pong = timeout(PROBE, ping.query_async::<Value>(&mut connection));
+            let mut pong = pin!(pong);
+            let answer = tokio::select! {
+                () = self.lost.notified() => continue,
+                answer = &mut pong => answer,
+                () = sleep(SILENT) => {
+                    self.doubt(epoch, true);
+                    tokio::select! {
+                        () = self.lost.notified() => continue,
+                        answer = &mut pong => answer,
+                    }
+                }
+            };
+            match answer {
+                // An error that the server answers with (LOADING, NOPERM) is a sign of life.
+                Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() => {
+                    self.broken(epoch, error.to_string());
+                }
+                Ok(_) => self.doubt(epoch, false),
+                Err(_) => self.broken(
+                    epoch,
+                    format!(
+                        "Redis did not answer a PING within {} ms",
+                        PROBE.as_millis()
+                    ),
+                ),
             }
         }
+    }
+
+    fn doubt(&self, epoch: u64, doubtful: bool) {
+        self.state.send_if_modified(|state| match state {
+            State::Up {
+                epoch: current,
+                silent,
+                ..
+            } if *current == epoch => std::mem::replace(silent, doubtful) != doubtful,
+            _ => false,
+        });
     }
 }
 
@@ -194,7 +241,7 @@ impl Kept {
 pub struct Link {
     client: redis::Client,
     commands: Arc<Kept>,
-    messages: Arc<Messages>,
+    subscriptions: Arc<Subscriptions>,
     closed: CancellationToken,
     _close: DropGuard,
 }
@@ -222,7 +269,7 @@ impl Link {
         let link = Arc::new(Link {
             client,
             commands,
-            messages: Arc::new(Messages::new()),
+            subscriptions: Arc::new(Subscriptions::new()),
             _close: closed.clone().drop_guard(),
             closed,
         });
@@ -252,7 +299,9 @@ impl Link {
             None => Some(up.await),
         };
         if let Some(Ok(state)) = up
-            && let State::Up { connection, epoch } = &*state
+            && let State::Up {
+                connection, epoch, ..
+            } = &*state
         {
             return Ok((connection.clone(), *epoch));
         }
@@ -282,16 +331,16 @@ impl Link {
     }
 
     /// Hears that channel from now on, through every reconnection. `listening` is called each
-    /// time that the subscription stands.
+    /// time that the subscription stands anew.
     pub fn subscribe(&self, channel: &str, listener: Weak<dyn Listener>) {
-        self.messages.want(channel, Some(listener));
-        self.messages
+        self.subscriptions.add(channel, listener);
+        self.subscriptions
             .clone()
             .start(self.client.clone(), self.closed.clone());
     }
 
-    pub fn unsubscribe(&self, channel: &str) {
-        self.messages.want(channel, None);
+    pub fn unsubscribe(&self, channel: &str, listener: &Weak<dyn Listener>) {
+        self.subscriptions.remove(channel, listener);
     }
 }
 
@@ -349,122 +398,6 @@ fn open(settings: &Settings) -> Result<redis::Client> {
     };
     redis::Client::build_with_tls(info, certificates)
         .map_err(|error| Error::Args(format!("tls can't be used: {error}")))
-}
-
-/// The connection for messages and what is heard on it.
-struct Messages {
-    kept: Arc<Kept>,
-    wanted: Mutex<Wanted>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Wanted {
-    channels: HashMap<String, Weak<dyn Listener>>,
-    started: bool,
-}
-
-impl Messages {
-    fn new() -> Self {
-        Messages {
-            kept: Kept::new(),
-            wanted: Mutex::default(),
-            changed: Notify::new(),
-        }
-    }
-
-    fn want(&self, channel: &str, listener: Option<Weak<dyn Listener>>) {
-        let mut wanted = lock(&self.wanted);
-        match listener {
-            Some(listener) => wanted.channels.insert(channel.to_owned(), listener),
-            None => wanted.channels.remove(channel),
-        };
-        self.changed.notify_one();
-    }
-
-    fn listener(&self, channel: &str) -> Option<Arc<dyn Listener>> {
-        lock(&self.wanted)
-            .channels
-            .get(channel)
-            .and_then(Weak::upgrade)
-    }
-
-    fn start(self: Arc<Self>, client: redis::Client, closed: CancellationToken) {
-        if std::mem::replace(&mut lock(&self.wanted).started, true) {
-            return;
-        }
-        let messages = Arc::downgrade(&self);
-        let on_message = Arc::new(move |channel: &str, payload: &[u8]| {
-            let listener = messages
-                .upgrade()
-                .and_then(|messages| messages.listener(channel));
-            if let Some(listener) = listener {
-                listener.message(channel, payload);
-            }
-        });
-        runtime::spawn(self.kept.clone().keep(client, closed.clone(), on_message));
-        runtime::spawn(async move {
-            tokio::select! {
-                () = self.follow() => {}
-                () = closed.cancelled() => {}
-            }
-        });
-    }
-
-    /// Keeps what is subscribed equal to what is wanted, on whichever connection is open.
-    async fn follow(&self) {
-        let mut state = self.kept.state.subscribe();
-        let mut subscribed: Vec<String> = Vec::new();
-        let mut subscribed_in = 0;
-        loop {
-            let up = match &*state.borrow_and_update() {
-                State::Up { connection, epoch } => Some((connection.clone(), *epoch)),
-                State::Down { .. } => None,
-            };
-            if let Some((mut connection, epoch)) = up {
-                if epoch != subscribed_in {
-                    subscribed.clear();
-                    subscribed_in = epoch;
-                }
-                let wanted: Vec<String> = lock(&self.wanted).channels.keys().cloned().collect();
-                let surplus: Vec<String> = subscribed
-                    .iter()
-                    .filter(|channel| !wanted.contains(channel))
-                    .cloned()
-                    .collect();
-                let missing: Vec<String> = wanted
-                    .into_iter()
-                    .filter(|channel| !subscribed.contains(channel))
-                    .collect();
-                for channel in surplus {
-                    if connection.unsubscribe(&channel).await.is_ok() {
-                        subscribed.retain(|other| *other != channel);
-                    }
-                }
-                for channel in missing {
-                    match connection.subscribe(&channel).await {
-                        Ok(()) => {
-                            subscribed.push(channel.clone());
-                            if let Some(listener) = self.listener(&channel) {
-                                listener.listening();
-                            }
-                        }
-                        // Refused (NOPERM), or the connection is gone: waits are still settled
-                        // by looking at their tasks. Tried again with the next connection or
-                        // after a while.
-                        Err(_) => {
-                            let _ = timeout(LONGEST_PAUSE, state.changed()).await;
-                            self.changed.notify_one();
-                        }
-                    }
-                }
-            }
-            tokio::select! {
-                changed = state.changed() => if changed.is_err() { return },
-                () = self.changed.notified() => {}
-            }
-        }
-    }
 }
 
 /// Locks, also where a thread panicked while it held the lock: what is kept under these locks is

@@ -8,6 +8,11 @@
 //! | `{q}:results` | channel | on each finish, the task's key |
 //! | `{q}:reply:{address}` | channel | outcomes, for the process that waits under that address |
 //! | `{q}:worker:{uuid}` | hash, expires | one live worker |
+//! | `{q}:cmd` | channel | `task:kill:{task's key}` and `task:kill:all` |
+//! | `{q}:due` | sorted set | `start:{id}`, `expire:{id}` by milliseconds since 1970 |
+//! | `{q}:wake` | channel | an earlier start is in `{q}:due` |
+//! | `{q}:workers` | sorted set | workers' uuids by when their hashes expire |
+//! | `{q}:sent:{address}` | hash, expires | a client's latest calls, by their places on the way |
 
 /// The names of one queue.
 #[derive(Debug, Clone)]
@@ -15,9 +20,14 @@ pub struct Keys {
     pub pending: String,
     pub executing: String,
     pub results: String,
+    pub commands: String,
+    pub due: String,
+    pub wake: String,
+    pub workers: String,
     pub task_prefix: String,
     pub reply_prefix: String,
-    worker_prefix: String,
+    pub worker_prefix: String,
+    sent_prefix: String,
 }
 
 impl Keys {
@@ -26,9 +36,14 @@ impl Keys {
             pending: format!("{queue}:pending"),
             executing: format!("{queue}:executing"),
             results: format!("{queue}:results"),
+            commands: format!("{queue}:cmd"),
+            due: format!("{queue}:due"),
+            wake: format!("{queue}:wake"),
+            workers: format!("{queue}:workers"),
             task_prefix: format!("{queue}:task:"),
             reply_prefix: format!("{queue}:reply:"),
             worker_prefix: format!("{queue}:worker:"),
+            sent_prefix: format!("{queue}:sent:"),
         }
     }
 
@@ -47,5 +62,9 @@ impl Keys {
 
     pub fn worker(&self, worker: &str) -> String {
         format!("{}{worker}", self.worker_prefix)
+    }
+
+    pub fn sent(&self, address: &str) -> String {
+        format!("{}{address}", self.sent_prefix)
     }
 }

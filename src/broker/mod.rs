@@ -1,56 +1,69 @@
 //! The steps of a task's life in Redis: one documented method each, domain types in and out.
 //!
 //! ```text
-//!  enqueue           exchange (take)             exchange (finish)
-//!  ───────▶ pending ────────────────▶ executing ───────────────────▶ finished
-//!              ▲                          │
-//!              └──────────────────────────┘ release
+//!  enqueue            exchange (take)             exchange (finish)
+//!  ───┬───▶ pending ─────────────────▶ executing ───────────────────▶ finished
+//!     │      ▲ ▲ ▲                      │  │                            ▲
+//!     │ tick │ │ └──────────────────────┘  │ exchange (retry)           │ cancel, tick:
+//!     │      │ │        release            │                            │ from pending and due
+//!     └───▶ due ◀──────────────────────────┘                            │ release: lost too often
 //! ```
 //! Each arrow is one script in `scripts/`. All are safe to repeat, so a call whose connection
 //! broke is sent again until it is answered.
 
+mod answer;
+mod call;
 pub mod connection;
 mod keys;
+mod messages;
 mod reply;
+mod subscriptions;
+mod workers;
 
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value};
-use tokio::time::{Instant, sleep, timeout_at};
+use redis::{RedisResult, Script, Value};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::error::{Error, Result};
-use crate::outcome::{Finish, Outcome, Standing};
-use crate::task::{Dropped, NewTask, Taken};
-use connection::{Link, Listener};
+use crate::error::Result;
+use crate::outcome::{End, Finish, Keep, Outcome, Standing};
+use crate::task::{Cancelled, Dropped, NewTask, Taken, When};
+use connection::Link;
 use keys::Keys;
+pub use messages::Message;
+pub use workers::Blocking;
 
-/// Values up to this many bytes travel in the reply itself; Redis bounds what it buffers for a
-/// subscriber, and longer ones are read from the hash.
-const INLINE_REPLY: usize = 16 * 1024;
 /// Bytes of args after which an exchange takes no more tasks.
 const TAKE_BYTES: usize = 512 * 1024;
 /// How many processes a task sends its outcome to, at most.
 const MAX_WAITERS: usize = 16;
-/// How long a blocking wait lasts before it is renewed, which proves that the connection lives,
-/// and how long its answer may be overdue.
-const BLOCK: Duration = Duration::from_secs(5);
-const OVERDUE: Duration = Duration::from_secs(5);
-/// The pause before a call is repeated that Redis answers with "not now".
-const NOT_NOW: Duration = Duration::from_millis(100);
+/// Ids and owners in one call.
+const CHUNK: usize = 500;
 
 macro_rules! script {
     ($name:literal) => {
         LazyLock::new(|| Script::new(include_str!(concat!("scripts/", $name, ".lua"))))
     };
+    (settle, $name:literal) => {
+        LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("scripts/settle.lua"),
+                include_str!(concat!("scripts/", $name, ".lua"))
+            ))
+        })
+    };
 }
 static ENQUEUE: LazyLock<Script> = script!("enqueue");
-static EXCHANGE: LazyLock<Script> = script!("exchange");
-static RELEASE: LazyLock<Script> = script!("release");
+static EXCHANGE: LazyLock<Script> = script!(settle, "exchange");
+static RELEASE: LazyLock<Script> = script!(settle, "release");
+static CANCEL: LazyLock<Script> = script!(settle, "cancel");
+static TICK: LazyLock<Script> = script!(settle, "tick");
+static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
 static ATTACH: LazyLock<Script> = script!("attach");
 
 /// A queue in Redis.
@@ -62,9 +75,6 @@ pub struct Broker {
     /// stay in order: were each to find the script missing by itself, the second could come first.
     enqueue_loaded: Arc<tokio::sync::Mutex<u64>>,
 }
-
-/// A connection of a worker's own, for the command that blocks.
-pub struct Blocking(MultiplexedConnection);
 
 /// What an enqueue did for one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +91,9 @@ pub enum Enqueued {
 pub struct Exchange {
     /// What is written as this exchange's dates.
     now: String,
+    worker: Arc<str>,
+    /// How long what expires before it is taken is kept.
+    keep: Keep,
     /// The owner token of what is taken.
     pub owner: Arc<str>,
     pub finishes: Vec<Finish>,
@@ -90,10 +103,18 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn new(owner: Arc<str>, finishes: Vec<Finish>, want: usize) -> Self {
+    pub fn new(
+        worker: Arc<str>,
+        owner: Arc<str>,
+        keep: Keep,
+        finishes: Vec<Finish>,
+        want: usize,
+    ) -> Self {
         Exchange {
             now: clock::now(),
+            worker,
             owner,
+            keep,
             finishes,
             want,
             repeated: false,
@@ -110,14 +131,33 @@ pub struct Exchanged {
     pub dropped: Vec<Dropped>,
     /// Whether there may be more than was taken.
     pub more: bool,
+    /// The worker counts as dead, and gets nothing until its next heartbeat.
+    pub unregistered: bool,
 }
 
-/// A message for a waiter.
-pub enum Message<'a> {
-    /// The outcome of a task, or that it has one to be read.
-    Reply(&'a [u8], Option<Outcome>),
-    /// A task has finished, whoever waits for it.
-    Finished(&'a [u8]),
+/// What a tick found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// Redis's clock, in milliseconds since 1970.
+    pub clock: i64,
+    /// How long until the next task is due.
+    pub next: Option<Duration>,
+    /// Whether anything is pending.
+    pub pending: bool,
+    /// Workers that the caller is to take the tasks of.
+    pub dead: Vec<String>,
+}
+
+/// An id and the owner token under which it was taken.
+pub type Owned = (Vec<u8>, Arc<str>);
+
+/// Under which conditions tasks go back.
+#[derive(Debug, Clone, Copy)]
+pub struct Release {
+    /// The runs count as lost, and a task with so many of them is given up.
+    pub lost: Option<u32>,
+    /// Only where the owner's worker counts as dead.
+    pub dead: bool,
 }
 
 impl Broker {
@@ -133,26 +173,31 @@ impl Broker {
         &self.link
     }
 
-    /// nothing → `pending`: writes the hashes and pushes the ids, in order.
+    /// nothing → `pending` or `due`: writes the hashes and pushes the ids, in order.
     ///
-    /// Where the connection breaks the call is repeated until the deadline. An error then says
-    /// whether the tasks may have been enqueued all the same.
+    /// `place` is the caller's own among all of this address's calls that are on their way. Where
+    /// the connection breaks the call is repeated until the deadline. An error then says whether
+    /// the tasks may have been enqueued all the same.
     pub async fn enqueue(
         &self,
         tasks: &[NewTask],
-        reply_to: &str,
+        address: &str,
+        place: usize,
         deadline: Instant,
     ) -> Result<Vec<Enqueued>> {
         let now = clock::now();
+        let sent = self.keys.sent(address);
         self.load_enqueue(deadline).await;
         let answer: Vec<i64> = self
-            .call(Some(deadline), |mut connection, _| {
+            .call(Some(deadline), |mut connection, repeated| {
                 let mut call = ENQUEUE.key(&self.keys.pending);
+                call.key(&self.keys.due).key(&sent);
                 call.arg(&self.keys.task_prefix).arg(&now);
+                call.arg(&self.keys.wake).arg(place).arg(flag(repeated));
                 for task in tasks {
                     call.arg(&task.id).arg(&task.function).arg(&task.args);
-                    call.arg(if task.reply { reply_to } else { "" });
-                    call.arg(if task.again { "1" } else { "" });
+                    call.arg(if task.reply { address } else { "" });
+                    call.arg(extra(task));
                 }
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
@@ -181,14 +226,17 @@ impl Broker {
         }
     }
 
-    /// `executing` → `finished` for what has run, `pending` → `executing` for what is wanted.
+    /// `executing` → `finished` (or `pending`, or `due`) for what has run, `pending` →
+    /// `executing` for what is wanted.
     ///
     /// Repeated until it is answered; fails only where Redis refuses it, with nothing changed.
     pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
         let answer: Value = self
             .call(None, |mut connection, repeated| {
                 let mut call = EXCHANGE.key(&self.keys.pending);
-                call.key(&self.keys.executing);
+                call.key(&self.keys.executing)
+                    .key(&self.keys.due)
+                    .key(self.keys.worker(&exchange.worker));
                 call.arg(&self.keys.task_prefix)
                     .arg(&self.keys.results)
                     .arg(&self.keys.reply_prefix)
@@ -196,44 +244,110 @@ impl Broker {
                     .arg(&*exchange.owner)
                     .arg(exchange.want)
                     .arg(TAKE_BYTES)
-                    .arg(if repeated || exchange.repeated {
-                        "1"
-                    } else {
-                        ""
-                    })
-                    .arg(INLINE_REPLY);
-                for Finish { id, owner, outcome } in &exchange.finishes {
+                    .arg(flag(repeated || exchange.repeated))
+                    .arg(ttl(exchange.keep));
+                for Finish { id, owner, end } in &exchange.finishes {
                     call.arg(id).arg(&**owner);
-                    match outcome {
-                        Outcome::Successful(Some(value)) => call.arg("v").arg(value).arg(""),
-                        Outcome::Successful(None) => call.arg("s").arg("").arg(""),
-                        Outcome::Failed { reason, exception } => call
-                            .arg("f")
-                            .arg(reason)
-                            .arg(exception.as_deref().unwrap_or("")),
-                    };
+                    match end {
+                        End::Finished(outcome, keep) => {
+                            match outcome {
+                                Outcome::Successful(Some(value)) => {
+                                    call.arg("v").arg(value).arg("")
+                                }
+                                Outcome::Successful(None) => call.arg("s").arg("").arg(""),
+                                Outcome::Failed { reason, exception } => call
+                                    .arg("f")
+                                    .arg(reason)
+                                    .arg(exception.as_deref().unwrap_or("")),
+                                Outcome::Cancelled(reason) => call.arg("c").arg(reason).arg(""),
+                            };
+                            call.arg(ttl(*keep));
+                        }
+                        End::Retry {
+                            reason,
+                            attempt,
+                            delay,
+                        } => {
+                            call.arg("r").arg(reason).arg(attempt);
+                            call.arg(delay.as_millis().to_string());
+                        }
+                    }
                 }
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
             .await?;
-        Ok(exchanged(answer, exchange))
+        Ok(answer::exchanged(answer, exchange))
     }
 
     /// `executing` → `pending`, first in line: what was taken and will not be run to an end.
-    pub async fn release(&self, tasks: &[(Vec<u8>, Arc<str>)], deadline: Instant) -> Result<()> {
-        for chunk in tasks.chunks(500).rev() {
-            let _: i64 = self
+    /// Gives how many went back, and how many ended here.
+    pub async fn release(
+        &self,
+        tasks: &[Owned],
+        conditions: Release,
+        deadline: Instant,
+    ) -> Result<(usize, usize)> {
+        let now = clock::now();
+        let limit = conditions
+            .lost
+            .map_or(String::new(), |limit| limit.to_string());
+        let mut sum = (0, 0);
+        for chunk in tasks.chunks(CHUNK).rev() {
+            let (back, ended): (usize, usize) = self
                 .call(Some(deadline), |mut connection, _| {
                     let mut call = RELEASE.key(&self.keys.pending);
-                    call.key(&self.keys.executing).arg(&self.keys.task_prefix);
+                    call.key(&self.keys.executing).key(&self.keys.due);
+                    call.arg(&self.keys.task_prefix)
+                        .arg(&self.keys.results)
+                        .arg(&self.keys.reply_prefix)
+                        .arg(&self.keys.worker_prefix)
+                        .arg(&now)
+                        .arg(&limit)
+                        .arg(flag(conditions.dead))
+                        .arg(ttl(Keep::BY_DEFAULT));
                     for (id, owner) in chunk {
                         call.arg(id).arg(&**owner);
                     }
                     async move { call.invoke_async(&mut connection).await }.boxed()
                 })
                 .await?;
+            sum = (sum.0 + back, sum.1 + ended);
         }
-        Ok(())
+        Ok(sum)
+    }
+
+    /// `pending`, `due` → `finished`; a task that is executing is marked, and whoever runs it told
+    /// if `tell`.
+    pub async fn cancel(
+        &self,
+        ids: &[Vec<u8>],
+        reason: &str,
+        tell: bool,
+        deadline: Instant,
+    ) -> Result<Vec<Cancelled>> {
+        let now = clock::now();
+        let mut answers = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let answer: Vec<Value> = self
+                .call(Some(deadline), |mut connection, _| {
+                    let mut call = CANCEL.key(&self.keys.pending);
+                    call.key(&self.keys.due);
+                    call.arg(&self.keys.task_prefix)
+                        .arg(&self.keys.results)
+                        .arg(&self.keys.reply_prefix)
+                        .arg(if tell { &*self.keys.commands } else { "" })
+                        .arg(&now)
+                        .arg(reason)
+                        .arg(ttl(Keep::BY_DEFAULT));
+                    for id in chunk {
+                        call.arg(id);
+                    }
+                    async move { call.invoke_async(&mut connection).await }.boxed()
+                })
+                .await?;
+            answers.extend(answer.into_iter().map(answer::cancelled));
+        }
+        Ok(answers)
     }
 
     /// Where tasks stand; those that are not finished will send their outcome to `reply_to`.
@@ -253,7 +367,7 @@ impl Broker {
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
             .await?;
-        Ok(answer.into_iter().map(standing).collect())
+        Ok(answer.into_iter().map(answer::standing).collect())
     }
 
     /// A task's hash as it is: field names and values, in Redis's order; none where there is none.
@@ -266,253 +380,48 @@ impl Broker {
         .await
     }
 
-    /// Shows a worker as alive for so long.
-    pub async fn register(
-        &self,
-        worker: &str,
-        fields: &[(&str, String)],
-        lifetime: Duration,
-        deadline: Instant,
-    ) -> Result<()> {
-        let key = self.keys.worker(worker);
-        self.call(Some(deadline), |mut connection, _| {
-            let mut pipe = redis::pipe();
-            pipe.atomic();
-            pipe.hset_multiple(&key, fields).ignore();
-            pipe.pexpire(
-                &key,
-                i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX),
-            )
-            .ignore();
-            async move { pipe.query_async(&mut connection).await }.boxed()
-        })
-        .await
-    }
-
-    /// Takes a worker's hash away.
-    pub async fn unregister(&self, worker: &str, deadline: Instant) -> Result<()> {
-        let key = self.keys.worker(worker);
-        self.call(Some(deadline), |mut connection, _| {
-            let mut call = redis::cmd("DEL");
-            call.arg(&key);
-            async move { call.query_async(&mut connection).await }.boxed()
-        })
-        .await
-    }
-
-    /// Opens what `wait_for_pending` waits on.
-    pub async fn open_blocking(&self) -> Result<Blocking> {
-        let connection = self.link.own().await.map_err(|error| refused(&error))?;
-        Ok(Blocking(connection))
-    }
-
-    /// Waits on a connection of the caller's own until something is in `pending`; false if
-    /// nothing came for a while. An error means that the connection is to be replaced.
-    ///
-    /// The element is moved onto its own place: nothing is claimed, so a wait that is dropped,
-    /// times out or dies with its connection leaves no task behind.
-    pub async fn wait_for_pending(&self, connection: &mut Blocking) -> Result<bool> {
-        let mut call = redis::cmd("BLMOVE");
-        call.arg(&self.keys.pending)
-            .arg(&self.keys.pending)
-            .arg("RIGHT")
-            .arg("RIGHT");
-        call.arg(BLOCK.as_secs());
-        let answer = tokio::time::timeout(
-            BLOCK + OVERDUE,
-            call.query_async::<Value>(&mut connection.0),
-        );
-        match answer.await {
-            Ok(Ok(value)) => Ok(value != Value::Nil),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(_) => Err(Error::Connection("a blocking wait was not answered".into())),
-        }
-    }
-
-    /// Hears of the outcomes that are sent to `address`.
-    pub fn listen_for_replies(&self, address: &str, listener: Weak<dyn Listener>) {
-        self.link.subscribe(&self.keys.reply(address), listener);
-    }
-
-    pub fn stop_replies(&self, address: &str) {
-        self.link.unsubscribe(&self.keys.reply(address));
-    }
-
-    /// Hears of every task's finish: needed for what workers of other kinds run.
-    pub fn listen_for_results(&self, listener: Weak<dyn Listener>) {
-        self.link.subscribe(&self.keys.results, listener);
-    }
-
-    pub fn stop_results(&self) {
-        self.link.unsubscribe(&self.keys.results);
-    }
-
-    /// What a message says.
-    pub fn messages<'a>(&self, channel: &str, payload: &'a [u8]) -> Vec<Message<'a>> {
-        if channel == self.keys.results {
-            return self
-                .keys
-                .task_id(payload)
-                .map(Message::Finished)
-                .into_iter()
-                .collect();
-        }
-        let replies = reply::decode(payload).into_iter();
-        replies
-            .map(|(id, outcome)| Message::Reply(id, outcome))
-            .collect()
-    }
-
-    /// Sends a call that is safe to repeat until it is answered, or the deadline passes.
-    /// The call is told whether it is a repetition.
     async fn call<'a, T: Send>(
         &self,
         deadline: Option<Instant>,
         call: impl Fn(MultiplexedConnection, bool) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
     ) -> Result<T> {
-        let mut repeated = false;
-        loop {
-            let (connection, epoch) = match self.link.commands(deadline).await {
-                Err(Error::Connection(message)) if repeated => {
-                    return Err(Error::Connection(format!(
-                        "{message} The call was sent before the connection broke; whether it \
-                         took effect is not known."
-                    )));
-                }
-                other => other?,
-            };
-            let error = match call(connection, repeated).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            match Remedy::of(&error) {
-                Remedy::None => return Err(refused(&error)),
-                Remedy::Redial => {
-                    self.link.broken(epoch, error.to_string());
-                    return Err(refused(&error));
-                }
-                Remedy::Reconnect => {
-                    repeated = true;
-                    self.link.broken(epoch, error.to_string());
-                }
-                Remedy::Wait => {
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        return Err(refused(&error));
-                    }
-                    sleep(NOT_NOW).await;
-                }
-            }
-        }
+        call::repeat(&self.link, deadline, call).await
     }
 }
 
-/// What is to be done about an error.
-enum Remedy {
-    /// The connection is gone: repeat the call on another.
-    Reconnect,
-    /// The server can't now: repeat the call on this one.
-    Wait,
-    /// The server has become a replica: tell the caller, and look the address up anew.
-    Redial,
-    /// Tell the caller.
-    None,
+/// `extra` of enqueue.lua; nothing for a plain task, which costs nothing.
+fn extra(task: &NewTask) -> String {
+    let NewTask {
+        again,
+        start,
+        expires,
+        options,
+        ..
+    } = task;
+    if !again && start.is_none() && expires.is_none() && options.is_none() {
+        return String::new();
+    }
+    let when = |when: &Option<When>| match when {
+        Some(When::In(milliseconds)) => format!("+{milliseconds:.0}"),
+        Some(When::At(milliseconds)) => format!("@{milliseconds:.0}"),
+        None => String::new(),
+    };
+    format!(
+        "{}|{}|{}|{}",
+        if *again { "1" } else { "" },
+        when(start),
+        when(expires),
+        options.as_deref().unwrap_or_default()
+    )
 }
 
-impl Remedy {
-    fn of(error: &RedisError) -> Self {
-        match error.kind() {
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown,
-            ) => Remedy::Wait,
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => Remedy::Redial,
-            _ if error.code() == Some("BUSY") => Remedy::Wait,
-            _ if error.is_io_error() || error.is_unrecoverable_error() => Remedy::Reconnect,
-            _ => Remedy::None,
-        }
+fn ttl(keep: Keep) -> String {
+    match keep {
+        Keep::ForEver => String::new(),
+        Keep::For(time) => time.as_millis().to_string(),
     }
 }
 
-fn refused(error: &RedisError) -> Error {
-    Error::Refused(format!("Redis refused: {error}"))
-}
-
-fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
-    let mut result = Exchanged::default();
-    let mut parts = list(answer).into_iter();
-    let mut part = || list(parts.next().unwrap_or(Value::Nil));
-    result.written = part()
-        .into_iter()
-        .map(|code| code == Value::Int(1))
-        .collect();
-    let mut taken = part().into_iter();
-    while let Some(id) = taken.next().and_then(bytes) {
-        let mut field = || taken.next().and_then(bytes);
-        result.taken.push(Taken {
-            id,
-            function: field(),
-            args: field(),
-            created: field(),
-            owner: exchange.owner.clone(),
-        });
-    }
-    let mut dropped = part().into_iter();
-    while let Some(id) = dropped.next().and_then(bytes) {
-        let why = dropped.next().and_then(bytes).unwrap_or_default();
-        result.dropped.push(Dropped {
-            id,
-            why: String::from_utf8_lossy(&why).into_owned(),
-        });
-    }
-    let bytes: usize = result
-        .taken
-        .iter()
-        .filter_map(|task| task.args.as_ref())
-        .map(Vec::len)
-        .sum();
-    result.more = result.taken.len() + result.dropped.len() >= exchange.want
-        || bytes >= TAKE_BYTES
-        || exchange.repeated;
-    result
-}
-
-fn standing(answer: Value) -> Standing {
-    let mut fields = list(answer).into_iter().map(bytes);
-    let mut field = || fields.next().flatten();
-    match field().as_deref() {
-        Some(b"finished") => {
-            let (result, value) = (field(), field());
-            let (reason, exception) = (field(), field());
-            Standing::Finished(match result.as_deref() {
-                Some(b"successful") => reply::successful(value.as_deref()),
-                _ => reply::failed(reason.as_deref(), exception.as_deref()),
-            })
-        }
-        Some(b"waiting") => {
-            let owner = field();
-            let state = field();
-            Standing::Waiting {
-                foreign: owner.is_none() && state.as_deref() == Some(b"executing"),
-            }
-        }
-        _ => Standing::Missing,
-    }
-}
-
-fn list(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(values) => values,
-        _ => Vec::new(),
-    }
-}
-
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        Value::Int(number) => Some(number.to_string().into_bytes()),
-        _ => None,
-    }
+fn flag(set: bool) -> &'static str {
+    if set { "1" } else { "" }
 }

@@ -1,8 +1,8 @@
 //! The text of a reply message: outcomes, one behind the other.
 //!
-//! Written by `exchange.lua`: for each outcome the id as a netstring (`4:text`), then
+//! Written by `settle.lua`: for each outcome the id as a netstring (`4:text`), then
 //! `v` and the value's netstring, `s` (successful, no value), `f` and the netstrings of reason
-//! and exception, or `r`: too long for a message, to be read from the hash.
+//! and exception, `c` and the reason's netstring (cancelled), or `r`: too long for a message, to be read from the hash.
 
 use crate::json;
 use crate::outcome::Outcome;
@@ -32,6 +32,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<Reply<'a>> {
             let exception = netstring(rest)?;
             Some(failed(Some(reason), Some(exception)))
         }
+        b'c' => Some(cancelled(Some(netstring(rest)?))),
         b'r' => None,
         _ => return None,
     };
@@ -70,6 +71,12 @@ pub fn failed(reason: Option<&[u8]>, exception: Option<&[u8]>) -> Outcome {
     }
 }
 
+/// A cancellation as a waiter sees it.
+pub fn cancelled(reason: Option<&[u8]>) -> Outcome {
+    let reason = reason.unwrap_or_default();
+    Outcome::Cancelled(String::from_utf8_lossy(reason).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +84,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_reply_is_read() {
-        let replies = decode(b"2:idv1:72:xxs1:yf3:why5:stack1:zr");
+        let replies = decode(b"2:idv1:72:xxs1:yf3:why5:stack1:zr1:cc4:late");
         assert_eq!(
             replies,
             vec![
@@ -91,6 +98,7 @@ mod tests {
                     })
                 ),
                 (&b"z"[..], None),
+                (&b"c"[..], Some(Outcome::Cancelled("late".into()))),
             ]
         );
     }

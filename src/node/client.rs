@@ -7,17 +7,18 @@ use napi::bindgen_prelude::Function;
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::mailbox::{Item, Mailbox};
 use super::thrown;
-use crate::broker::connection::{Settings, State, lock};
+use crate::broker::connection::{Settings, lock};
 use crate::client::{Caller, Client, Request};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::outcome::Outcome;
 use crate::runtime;
-use crate::task::NewTask;
+use crate::task::{Cancelled, NewTask, When};
 use crate::waits::{self, Settled, Wait};
 
 /// Kinds of items in a client's mailbox; `lib/client.js` reads them.
@@ -29,8 +30,10 @@ const GONE: u32 = 4; // token
 const UNKNOWN: u32 = 5; // token
 const ERROR: u32 = 6; // token, code, message
 const HASH: u32 = 7; // token, { field: value }
-const CONNECTED: u32 = 8; // 0
-const DISCONNECTED: u32 = 9; // 0, why
+const CANCELLED: u32 = 8; // token, reason
+const ASKED: u32 = 9; // token, 1 if it was not too late to cancel, or 0
+const CONNECTED: u32 = 10; // 0
+const DISCONNECTED: u32 = 11; // 0, why
 
 #[napi(object)]
 pub struct ClientOptions {
@@ -62,7 +65,7 @@ struct Open {
 struct Inbox(Arc<Mailbox>);
 
 /// One line of a batch, as JavaScript writes it:
-/// `[token, flags, id, function, args, timeout of the wait or null]`.
+/// `[token, flags, id, function, args, timeout of the wait or null, extra or null]`.
 #[derive(Deserialize)]
 struct Line<'a>(
     u32,
@@ -71,7 +74,19 @@ struct Line<'a>(
     String,
     #[serde(borrow)] &'a RawValue,
     Option<f64>,
+    #[serde(borrow)] Option<Extra<'a>>,
 );
+/// What most tasks do without. Times in milliseconds.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Extra<'a> {
+    start_in: Option<f64>,
+    start_at: Option<f64>,
+    expires_in: Option<f64>,
+    expires_at: Option<f64>,
+    #[serde(borrow)]
+    options: Option<&'a RawValue>,
+}
 const ACKNOWLEDGE: u32 = 1;
 const WAIT: u32 = 2;
 const AGAIN: u32 = 4;
@@ -108,13 +123,14 @@ impl NativeClient {
         let lines: Vec<Line> = serde_json::from_str(&batch)
             .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
         let mut requests = Vec::with_capacity(lines.len());
-        for Line(token, flags, id, function, args, timeout) in lines {
+        for Line(token, flags, id, function, args, timeout, extra) in lines {
             let args = args.get();
             if let Some(problem) = self.problem(args) {
                 self.caller.enqueued(token, Err(Error::Args(problem)));
                 continue;
             }
             let waits = flags & WAIT != 0;
+            let extra = extra.unwrap_or_default();
             requests.push(Request {
                 token,
                 acknowledge: flags & ACKNOWLEDGE != 0,
@@ -125,6 +141,9 @@ impl NativeClient {
                     args: args.to_owned(),
                     reply: waits,
                     again: flags & AGAIN != 0,
+                    start: when(extra.start_in, extra.start_at),
+                    expires: when(extra.expires_in, extra.expires_at),
+                    options: extra.options.map(|options| options.get().to_owned()),
                 },
             });
         }
@@ -170,6 +189,32 @@ impl NativeClient {
         }
     }
 
+    /// Cancels a task.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, token: u32, id: String, reason: String) {
+        let broker = match self.client() {
+            Ok(client) => client.broker().clone(),
+            Err(error) => return self.mailbox.push(failure(token, &error)),
+        };
+        let mailbox = self.mailbox.clone();
+        let deadline = Instant::now() + self.patience;
+        runtime::spawn(async move {
+            let ids = [id.into_bytes()];
+            mailbox.push(match broker.cancel(&ids, &reason, true, deadline).await {
+                Ok(answers) => {
+                    let asked = matches!(
+                        answers.first(),
+                        Some(Cancelled::Ended | Cancelled::Asked(_))
+                    );
+                    Item::new(ASKED, token)
+                        .json(if asked { "1" } else { "0" })
+                        .end()
+                }
+                Err(error) => failure(token, &error),
+            });
+        });
+    }
+
     /// Reads a task's hash.
     #[napi(catch_unwind)]
     pub fn read(&self, token: u32, id: String) {
@@ -211,9 +256,9 @@ impl NativeClient {
         let Ok(client) = self.client() else {
             return ("closed".into(), None);
         };
-        match &*client.broker().link().state().borrow() {
-            State::Up { .. } => ("connected".into(), None),
-            State::Down { why } => ("connecting".into(), why.clone()),
+        match client.broker().link().state().borrow().trouble() {
+            None => ("connected".into(), None),
+            why => ("connecting".into(), why.filter(|why| !why.is_empty())),
         }
     }
 
@@ -264,6 +309,9 @@ impl Caller for Inbox {
                     None => item.json("null").end(),
                 }
             }
+            Settled::Outcome(Outcome::Cancelled(reason)) => {
+                Item::new(CANCELLED, token).text(&reason).end()
+            }
             Settled::TimedOut => Item::new(TIMED_OUT, token).end(),
             Settled::Gone => Item::new(GONE, token).end(),
             Settled::Unknown => Item::new(UNKNOWN, token).end(),
@@ -291,17 +339,19 @@ pub(super) fn milliseconds(number: f64) -> Duration {
     }
 }
 
+fn when(after: Option<f64>, at: Option<f64>) -> Option<When> {
+    at.map(When::At).or(after.map(When::In))
+}
+
 /// Tells of each change of the connection.
 fn follow(client: &Arc<Client>, mailbox: Arc<Mailbox>, closed: CancellationToken) {
     let mut state = client.broker().link().state();
     runtime::spawn(async move {
         let mut was_up = false;
         loop {
-            let down = match &*state.borrow_and_update() {
-                State::Up { .. } => None,
-                State::Down { why } => Some(why.clone().unwrap_or_default()),
-            };
+            let down = state.borrow_and_update().trouble();
             match &down {
+                None if was_up => {}
                 None => mailbox.push(Item::new(CONNECTED, 0).end()),
                 Some(why) if was_up => mailbox.push(Item::new(DISCONNECTED, 0).text(why).end()),
                 Some(_) => {}

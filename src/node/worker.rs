@@ -15,18 +15,26 @@ use super::thrown;
 use crate::broker::connection::lock;
 use crate::error::Error;
 use crate::json;
-use crate::outcome::Outcome;
+use crate::outcome::{Keep, Outcome};
 use crate::runtime;
 use crate::task::Dropped;
-use crate::worker::{Handlers, Options, Report, Worker};
+use crate::worker::run::{Abort, Ran};
+use crate::worker::{Handlers, Options, Report, Rules, Worker};
 
 /// Kinds of items in a worker's mailbox; `lib/worker.js` reads them.
-const TASK: u32 = 0; // run, id, function, args, pending-created or null
-const ABORT: u32 = 1; // run, why
+const TASK: u32 = 0; // run, id, function, args, pending-created or null, attempt
+const ABORT: u32 = 1; // run, kind, reason or milliseconds
 const DROPPED: u32 = 2; // 0, id, why
 const LOST: u32 = 3; // 0, id
 const ERROR: u32 = 4; // 0, code, message
 const CLOSED: u32 = 5; // 0[, code, message]
+const RECOVERED: u32 = 6; // 0, tasks put back, tasks given up
+
+/// Kinds of aborts.
+const WORKER_CLOSED: &str = "0";
+const TIMED_OUT: &str = "1";
+const CANCELLED: &str = "2";
+const LOST_TASK: &str = "3";
 
 /// How long the end of a JavaScript environment waits for its tasks to be handed back.
 const TEARDOWN: Duration = Duration::from_secs(2);
@@ -36,8 +44,18 @@ pub struct WorkerOptions {
     pub queue: String,
     pub hostname: String,
     pub concurrency: u32,
-    /// Milliseconds.
+    pub attempts: u32,
+    /// JSON of a policy.
+    pub backoff: Option<String>,
+    /// Milliseconds, as all that follow.
+    pub timeout: Option<f64>,
+    pub grace: f64,
+    /// None for ever.
+    pub result_ttl: Option<f64>,
+    pub remove_on_success: bool,
     pub heartbeat_timeout: f64,
+    pub max_deliveries: u32,
+    pub reclaim_foreign_after: Option<f64>,
     pub max_result_bytes: f64,
 }
 
@@ -64,6 +82,7 @@ struct Line<'a>(
 );
 const VALUE: u32 = 0;
 const NO_VALUE: u32 = 1;
+const FAILURE: u32 = 2; // any other: a failure that is final
 
 #[napi]
 impl NativeWorker {
@@ -75,13 +94,29 @@ impl NativeWorker {
         wake: Function<(), ()>,
     ) -> napi::Result<Self> {
         let client = client.client().map_err(|error| thrown(&error))?;
+        let backoff = options.backoff.as_deref().map(serde_json::from_str);
+        let backoff = backoff
+            .transpose()
+            .map_err(|error| thrown(&Error::Args(format!("backoff: {error}"))))?;
         let mailbox = Arc::new(Mailbox::new(wake)?);
         let handlers = Arc::new(Inbox(mailbox.clone()));
         let worker = Arc::new(Worker::start(
             client.broker().clone(),
             Options {
-                concurrency: options.concurrency as usize,
+                rules: Rules {
+                    concurrency: options.concurrency as usize,
+                    attempts: options.attempts,
+                    backoff,
+                    timeout: options.timeout.map(milliseconds),
+                    grace: milliseconds(options.grace),
+                    keep: options
+                        .result_ttl
+                        .map_or(Keep::ForEver, |ttl| Keep::For(milliseconds(ttl))),
+                    remove_on_success: options.remove_on_success,
+                },
                 heartbeat_timeout: milliseconds(options.heartbeat_timeout),
+                max_deliveries: options.max_deliveries,
+                reclaim_foreign_after: options.reclaim_foreign_after.map(milliseconds),
                 queue: options.queue,
                 hostname: options.hostname,
             },
@@ -93,7 +128,7 @@ impl NativeWorker {
         let ending = Arc::downgrade(&worker);
         env.add_env_cleanup_hook((), move |()| {
             if let Some(worker) = ending.upgrade() {
-                abandon(worker, TEARDOWN);
+                abandon(worker, false, TEARDOWN);
             }
         })?;
         Ok(NativeWorker {
@@ -140,6 +175,7 @@ impl NativeWorker {
                     Some(created) => item.text(created),
                     None => item.json("null"),
                 };
+                let item = item.json(&task.attempt.to_string());
                 text.push(',');
                 text.push_str(&item.end());
             }
@@ -167,7 +203,8 @@ impl NativeWorker {
                             exception,
                         },
                     };
-                    (run, outcome)
+                    let again = kind == FAILURE;
+                    (run, Ran { outcome, again })
                 }),
         );
         Ok(())
@@ -220,11 +257,11 @@ impl NativeWorker {
     }
 
     /// Stops at once, writes the outcomes that are there, hands the rest back, and returns when
-    /// that is done, or after `patience` milliseconds: the process is about to end.
+    /// that is done, or after `patience` milliseconds: the process is about to end, `crashed` or not.
     #[napi(catch_unwind)]
-    pub fn abandon(&self, patience: f64) {
+    pub fn abandon(&self, crashed: bool, patience: f64) {
         if let Some(worker) = self.worker() {
-            abandon(worker, milliseconds(patience));
+            abandon(worker, crashed, milliseconds(patience));
         }
     }
 
@@ -233,10 +270,10 @@ impl NativeWorker {
     }
 }
 
-fn abandon(worker: Arc<Worker>, patience: Duration) {
+fn abandon(worker: Arc<Worker>, crashed: bool, patience: Duration) {
     let (done, wait) = mpsc::channel();
     runtime::spawn(async move {
-        worker.abandon().await;
+        worker.abandon(crashed).await;
         let _ = done.send(());
     });
     let _ = wait.recv_timeout(patience);
@@ -247,8 +284,17 @@ impl Handlers for Inbox {
         self.0.rouse_for_more();
     }
 
-    fn abort(&self, run: u32, why: &str) {
-        self.0.push(Item::new(ABORT, run).text(why).end());
+    fn abort(&self, run: u32, why: &Abort) {
+        let item = Item::new(ABORT, run);
+        self.0.push(match why {
+            Abort::Closed => item.json(WORKER_CLOSED).end(),
+            Abort::TimedOut(after) => item
+                .json(TIMED_OUT)
+                .json(&after.as_millis().to_string())
+                .end(),
+            Abort::Cancelled(reason) => item.json(CANCELLED).text(reason).end(),
+            Abort::Lost => item.json(LOST_TASK).end(),
+        });
     }
 
     fn report(&self, report: Report) {
@@ -258,6 +304,10 @@ impl Handlers for Inbox {
                 .text(&why)
                 .end(),
             Report::Lost { id } => Item::new(LOST, 0).text(&String::from_utf8_lossy(&id)).end(),
+            Report::Recovered { back, given_up } => Item::new(RECOVERED, 0)
+                .json(&back.to_string())
+                .json(&given_up.to_string())
+                .end(),
             Report::Error(error) => error_item(&error),
         });
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
-use super::state::Owned;
+use super::run::Abort;
 use crate::broker::connection::State;
+use crate::broker::{Owned, Release};
 use crate::error::Error;
 
 /// How long Redis may take for what has to be written at the end.
@@ -30,34 +31,36 @@ pub async fn close(shared: &Shared) -> Result<(), Error> {
         None => {
             let mut back = Vec::new();
             for (run, task) in shared.slots.take_running() {
-                let why = "the worker was closed before this task finished";
-                shared.handlers.abort(run, why);
+                shared.handlers.abort(run, &Abort::Closed);
                 back.push(task);
             }
             back.extend(unbegun);
             back.extend(shared.slots.take_ready());
-            let released = release(shared, &back).await;
+            let released = release(shared, &back, false).await;
             released.and(written(shared).await)
         }
     };
-    stop(shared).await;
+    stop(shared, result.is_ok()).await;
     result
 }
 
-/// Stops at once and hands back what is not through: nobody is there to run it any more.
-pub async fn abandon(shared: &Shared) {
+/// Stops at once and hands back what is not through: nobody is there to run it any more. Where that
+/// is because of a crash, one of those that ran may be why, and for each the run counts as lost.
+pub async fn abandon(shared: &Shared, crashed: bool) {
     if shared.stopped.is_cancelled() {
         return;
     }
     shared.slots.stop_taking();
     settled(shared).await;
     let running = shared.slots.take_running().into_iter();
-    let mut back: Vec<Owned> = running.map(|(_, task)| task).collect();
-    back.extend(shared.slots.take_ready());
-    // There is nobody to hear of what could not be written.
-    let _ = release(shared, &back).await;
-    let _ = written(shared).await;
-    stop(shared).await;
+    let running: Vec<Owned> = running.map(|(_, task)| task).collect();
+    let ready = shared.slots.take_ready();
+    // There is nobody to hear of what could not be written; then whoever finds this worker dead
+    // puts its tasks back.
+    let released = release(shared, &ready, false).await;
+    let released = released.and(release(shared, &running, crashed).await);
+    let result = released.and(written(shared).await);
+    stop(shared, result.is_ok()).await;
 }
 
 /// Lets what runs finish. What has not begun goes back meanwhile; it stays in `unbegun` as long as
@@ -66,7 +69,7 @@ async fn drain(shared: &Shared, unbegun: &mut Vec<Owned>) -> Result<(), Error> {
     settled(shared).await;
     loop {
         unbegun.extend(shared.slots.take_ready());
-        let released = release(shared, unbegun).await;
+        let released = release(shared, unbegun, false).await;
         if released.is_ok() {
             unbegun.clear();
         }
@@ -99,18 +102,24 @@ async fn written(shared: &Shared) -> Result<(), Error> {
     })
 }
 
-async fn release(shared: &Shared, tasks: &[Owned]) -> Result<(), Error> {
+async fn release(shared: &Shared, tasks: &[Owned], crashed: bool) -> Result<(), Error> {
     if tasks.is_empty() {
         return Ok(());
     }
     let deadline = Instant::now() + LAST_WRITES;
-    shared.broker.release(tasks, deadline).await
+    let conditions = Release {
+        lost: crashed.then_some(shared.options.max_deliveries),
+        dead: false,
+    };
+    let released = shared.broker.release(tasks, conditions, deadline).await;
+    released.map(|_| ())
 }
 
-async fn stop(shared: &Shared) {
+/// A worker that leaves something behind keeps its key: once that expires, others look for it.
+async fn stop(shared: &Shared, nothing_left: bool) {
     shared.stopped.cancel();
     let up = matches!(*shared.broker.link().state().borrow(), State::Up { .. });
-    if up {
+    if up && nothing_left && shared.slots.is_settled() {
         // Where it fails the hash expires by itself.
         let deadline = Instant::now() + LAST_WRITES;
         let _ = shared.broker.unregister(&shared.uuid, deadline).await;

@@ -1,11 +1,18 @@
-//! Shows the worker as alive: its hash is written again three times within the time after which
-//! it expires by itself.
+//! Shows the worker as alive, from the runtime's thread: a handler that blocks its event loop
+//! delays nothing here. And looks whether what runs for long is still this worker's to run.
+
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::run::Abort;
 use super::{Report, Shared};
 use crate::clock;
 use crate::error::Error;
+
+/// A heartbeat comes at least so often, whatever the timeout: others wait a little longer than
+/// that where they can't tell a dead worker from a Redis that was away (see `reaper`).
+const EVERY: Duration = Duration::from_secs(1);
 
 pub async fn run(shared: &Shared) {
     let options = &shared.options;
@@ -15,16 +22,57 @@ pub async fn run(shared: &Shared) {
         ("pid", std::process::id().to_string()),
         ("registered", clock::now()),
     ];
-    let every = options.heartbeat_timeout / 3;
+    let timeout = options.heartbeat_timeout;
+    let every = EVERY.min(timeout / 3);
+    let mut first = true;
+    let mut looked = Instant::now();
     loop {
         let deadline = Instant::now() + every;
-        let beat =
-            shared
-                .broker
-                .register(&shared.uuid, &fields, options.heartbeat_timeout, deadline);
-        if let Err(error @ Error::Refused(_)) = beat.await {
-            shared.handlers.report(Report::Error(error));
+        let beat = shared
+            .broker
+            .register(&shared.uuid, &fields, timeout, deadline);
+        match beat.await {
+            Ok(was_there) => {
+                if !shared.slots.is_registered() {
+                    shared.slots.registered();
+                    shared.work.notify_one();
+                }
+                let counted_as_dead = !was_there && !first;
+                first = false;
+                if counted_as_dead || looked.elapsed() >= timeout / 3 {
+                    let age = if counted_as_dead {
+                        Duration::ZERO
+                    } else {
+                        EVERY
+                    };
+                    look(shared, age).await;
+                    looked = Instant::now();
+                }
+            }
+            Err(error @ Error::Refused(_)) => shared.handlers.report(Report::Error(error)),
+            Err(_) => {}
         }
-        sleep(every).await;
+        tokio::select! {
+            () = sleep(every) => {}
+            () = shared.beat.notified() => {}
+        }
+    }
+}
+
+/// Aborts runs whose tasks are another's by now, or were cancelled without this worker hearing it.
+async fn look(shared: &Shared, age: Duration) {
+    let running = shared.slots.running_for(age);
+    let ids: Vec<Vec<u8>> = running.iter().map(|(id, _)| id.clone()).collect();
+    let deadline = Instant::now() + EVERY;
+    let Ok(owners) = shared.broker.owners(&ids, deadline).await else {
+        return;
+    };
+    for ((id, owner), (found, cancelled)) in running.iter().zip(owners) {
+        if found.as_deref() != Some(owner.as_bytes()) {
+            shared.abort(id, &Abort::Lost);
+        } else if let Some(reason) = cancelled {
+            let reason = String::from_utf8_lossy(&reason).into_owned();
+            shared.abort(id, &Abort::Cancelled(reason));
+        }
     }
 }

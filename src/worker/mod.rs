@@ -1,32 +1,50 @@
 //! Taking tasks, having them run, and writing back what came of it.
 //!
+//! - [`run`]: one task in a slot, and what comes of its run
 //! - [`state`]: a worker's slots, and what is in them
+//!
+//! The roles, each of which runs as long as the worker does:
+//!
 //! - [`pump`]: exchanges outcomes for tasks with Redis, in batches
 //! - [`watcher`]: while slots are free and nothing is pending, waits for something to come
-//! - [`heartbeat`]: shows the worker as alive
-//! - [`closing`]: ends it, and hands back what it has not run
+//! - [`deadlines`]: aborts runs that take too long
+//! - [`commands`]: aborts runs that others cancel
+//! - [`heartbeat`]: shows the worker as alive, and notices what it has lost
+//! - [`promoter`]: starts what was put off, in time
+//! - [`reaper`]: puts the tasks of dead workers back
+//!
+//! and [`closing`], which ends it, and hands back what it has not run.
 //!
 //! The handlers themselves are somebody else's, behind [`Handlers`].
 
 mod closing;
+mod commands;
+mod deadlines;
 mod heartbeat;
+mod promoter;
 mod pump;
+mod reaper;
+pub mod run;
 pub mod state;
 mod watcher;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::broker::Broker;
+use crate::broker::connection::Listener;
 use crate::error::Error;
-use crate::outcome::Outcome;
+use crate::outcome::Keep;
 use crate::runtime;
 use crate::task::Dropped;
+use reaper::Reaper;
+use run::{Abort, Ran};
 use state::{Begun, Slots};
 
 /// Who runs the tasks. Called on the runtime's thread; must not block.
@@ -34,7 +52,7 @@ pub trait Handlers: Send + Sync {
     /// Tasks are ready: [`Worker::begin`] gives them.
     fn ready(&self);
     /// This run's outcome is of no use any more.
-    fn abort(&self, run: u32, why: &str);
+    fn abort(&self, run: u32, why: &Abort);
     /// Something that a person may want to know.
     fn report(&self, report: Report);
 }
@@ -44,19 +62,56 @@ pub trait Handlers: Send + Sync {
 pub enum Report {
     /// An id could not be taken, and is in no list any more.
     Dropped(Dropped),
-    /// An outcome was not written: the task had another owner by then, or was deleted.
+    /// A task has another owner by now, or was deleted; what its run came to is dropped.
     Lost { id: Vec<u8> },
+    /// Tasks of dead workers went back to the queue, or were lost too often and given up.
+    Recovered { back: usize, given_up: usize },
     /// Redis refuses what the worker needs; it goes on trying.
     Error(Error),
+}
+
+/// How a worker runs tasks that don't say otherwise.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Tasks at a time.
+    pub concurrency: usize,
+    pub attempts: u32,
+    /// None to try again at once.
+    pub backoff: Option<Backoff>,
+    /// How long an attempt may take.
+    pub timeout: Option<Duration>,
+    /// How long a handler may still take once it was aborted.
+    pub grace: Duration,
+    /// How long a finished task is kept.
+    pub keep: Keep,
+    /// Whether a task is removed once successful.
+    pub remove_on_success: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            concurrency: 10,
+            attempts: 1,
+            backoff: None,
+            timeout: None,
+            grace: Duration::from_secs(5),
+            keep: Keep::BY_DEFAULT,
+            remove_on_success: false,
+        }
+    }
 }
 
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Tasks at a time.
-    pub concurrency: usize,
+    pub rules: Rules,
     /// After how long without a heartbeat it counts as dead.
     pub heartbeat_timeout: Duration,
+    /// After how many workers died over a task it is given up.
+    pub max_deliveries: u32,
+    /// After how long a task of another kind of worker, which shows no sign of life, is taken over.
+    pub reclaim_foreign_after: Option<Duration>,
     pub queue: String,
     pub hostname: String,
 }
@@ -79,6 +134,15 @@ struct Shared {
     idle: Notify,
     /// Something has left the slots.
     left: Notify,
+    /// The earliest deadline of a run may be another.
+    timers: Notify,
+    /// Something may be due sooner than was known.
+    due: Notify,
+    /// A heartbeat is needed now.
+    beat: Notify,
+    reaper: Reaper,
+    commands: mpsc::Sender<commands::Command>,
+    me: Weak<dyn Listener>,
     stopped: CancellationToken,
     /// When a close ends at the latest; none where it may take as long as it likes.
     deadline: watch::Sender<Option<Instant>>,
@@ -87,8 +151,9 @@ struct Shared {
 impl Worker {
     pub fn start(broker: Broker, options: Options, handlers: Arc<dyn Handlers>) -> Self {
         let uuid = Uuid::new_v4().to_string();
-        let shared = Arc::new(Shared {
-            slots: Slots::new(&uuid, options.concurrency),
+        let (sender, receiver) = mpsc::channel(commands::BACKLOG);
+        let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
+            slots: Slots::new(&uuid, options.rules.clone()),
             uuid,
             broker,
             options,
@@ -96,19 +161,30 @@ impl Worker {
             work: Notify::new(),
             idle: Notify::new(),
             left: Notify::new(),
+            timers: Notify::new(),
+            due: Notify::new(),
+            beat: Notify::new(),
+            reaper: Reaper::default(),
+            commands: sender,
+            me: me.clone(),
             stopped: CancellationToken::new(),
             deadline: watch::Sender::new(None),
         });
+        shared.broker.listen_as_worker(&shared.me);
         let roles = shared.clone();
         runtime::spawn(async move {
             tokio::select! {
                 () = pump::run(&roles) => {}
                 () = watcher::run(&roles) => {}
+                () = deadlines::run(&roles) => {}
+                () = commands::run(&roles, receiver) => {}
                 () = heartbeat::run(&roles) => {}
+                () = promoter::run(&roles) => {}
+                () = reaper::run(&roles) => {}
                 () = roles.stopped.cancelled() => {}
             }
+            roles.broker.stop_as_worker(&roles.me);
         });
-        shared.work.notify_one();
         Worker { shared }
     }
 
@@ -124,12 +200,16 @@ impl Worker {
     /// Takes over tasks that are ready, oldest first; they count as begun from here on. The flag
     /// says whether there are more.
     pub fn begin(&self, tasks: usize, bytes: usize) -> (Vec<Begun>, bool) {
-        self.shared.slots.begin(tasks, bytes)
+        let (begun, more, timers) = self.shared.slots.begin(tasks, bytes);
+        if timers {
+            self.shared.timers.notify_one();
+        }
+        (begun, more)
     }
 
-    /// Hands in outcomes. Those of runs that were aborted meanwhile are dropped.
-    pub fn finish(&self, outcomes: impl IntoIterator<Item = (u32, Outcome)>) {
-        self.shared.slots.finish(outcomes);
+    /// Hands in what came of runs. Of those that were aborted meanwhile it is dropped.
+    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) {
+        self.shared.slots.finish(ran);
         self.shared.work.notify_one();
         self.shared.left.notify_one();
     }
@@ -156,8 +236,24 @@ impl Worker {
     }
 
     /// See [`closing::abandon`].
-    pub async fn abandon(&self) {
-        closing::abandon(&self.shared).await;
+    pub async fn abandon(&self, crashed: bool) {
+        closing::abandon(&self.shared, crashed).await;
+    }
+}
+
+impl Shared {
+    /// Aborts the run of a task, if there is one.
+    fn abort(&self, id: &[u8], why: &Abort) {
+        let run = self.slots.abort(id, why);
+        if let Some(run) = run {
+            self.handlers.abort(run, why);
+            self.timers.notify_one();
+            if *why == Abort::Lost {
+                self.handlers.report(Report::Lost { id: id.to_owned() });
+            }
+        }
+        self.work.notify_one();
+        self.left.notify_one();
     }
 }
 

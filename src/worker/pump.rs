@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::{Report, Shared};
 use crate::broker::{Exchange, Exchanged};
+use crate::outcome::{End, Finish};
 
 const IN_FLIGHT: usize = 2;
 /// The pause before an exchange is repeated that Redis refused.
@@ -55,6 +56,14 @@ fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {
     }
     for dropped in &exchanged.dropped {
         shared.handlers.report(Report::Dropped(dropped.clone()));
+    }
+    let delayed =
+        |finish: &Finish| matches!(&finish.end, End::Retry { delay, .. } if !delay.is_zero());
+    if exchange.finishes.iter().any(delayed) {
+        shared.due.notify_one();
+    }
+    if exchanged.unregistered {
+        shared.beat.notify_one();
     }
     if shared.slots.exchanged(exchange, exchanged) {
         shared.handlers.ready();

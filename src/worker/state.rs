@@ -2,22 +2,22 @@
 //! `running` until its outcome is handed in, and an outcome waits until an exchange takes it
 //! along. A slot is free where none of the first two, nor a task asked for, is in it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::Rules;
+use super::run::{Abort, Ran, Ready, Task, check};
 use crate::broker::connection::lock;
-use crate::broker::{Exchange, Exchanged};
-use crate::json;
-use crate::outcome::{Finish, Outcome};
-use crate::task::Taken;
+use crate::broker::{Exchange, Exchanged, Owned};
+use crate::outcome::Finish;
 
 /// Outcomes and tasks in one exchange, and bytes of outcomes: enough that more gain nothing, few
 /// enough that other users of that Redis are not held up for long.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 512 * 1024;
-
-/// An id and the owner token under which it was taken.
-pub type Owned = (Vec<u8>, Arc<str>);
 
 /// A task that a handler begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,19 +29,22 @@ pub struct Begun {
     /// JSON text of an object.
     pub args: String,
     pub created: Option<String>,
+    pub attempt: u32,
 }
 
-struct Ready {
-    task: Owned,
-    function: String,
-    args: String,
-    created: Option<String>,
+struct Running {
+    task: Task,
+    since: Instant,
+    /// Its entry in `timers`: when its time is up, or, once aborted, the handler's grace.
+    timer: Option<Instant>,
+    aborted: Option<Abort>,
 }
 
 #[derive(Default)]
 struct State {
     ready: VecDeque<Ready>,
-    running: HashMap<u32, Owned>,
+    running: HashMap<u32, Running>,
+    timers: BTreeSet<(Instant, u32)>,
     outcomes: VecDeque<Finish>,
     /// Tasks asked for in exchanges that are on their way.
     asked: usize,
@@ -49,6 +52,8 @@ struct State {
     writing: usize,
     /// Whether something may be pending.
     more: bool,
+    /// Whether the worker's key is in Redis, without which it gets nothing.
+    registered: bool,
     stopped: bool,
     last_run: u32,
     last_exchange: u64,
@@ -56,26 +61,59 @@ struct State {
 
 /// The slots of one worker.
 pub struct Slots {
-    worker: String,
-    concurrency: usize,
+    worker: Arc<str>,
+    rules: Rules,
     state: Mutex<State>,
 }
 
 impl State {
-    fn free(&self, concurrency: usize) -> usize {
-        concurrency.saturating_sub(self.ready.len() + self.running.len() + self.asked)
+    fn free(&self, rules: &Rules) -> usize {
+        if self.stopped || !self.registered {
+            return 0;
+        }
+        let taken = self.ready.len() + self.running.len() + self.asked;
+        rules.concurrency.saturating_sub(taken)
+    }
+
+    fn set_timer(&mut self, run: u32, at: Option<Instant>) {
+        let Some(running) = self.running.get_mut(&run) else {
+            return;
+        };
+        if let Some(old) = std::mem::replace(&mut running.timer, at) {
+            self.timers.remove(&(old, run));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, run));
+        }
+    }
+
+    fn remove_run(&mut self, run: u32) -> Option<Running> {
+        self.set_timer(run, None);
+        self.running.remove(&run)
+    }
+
+    fn abort(&mut self, run: u32, why: Abort, grace: Duration) -> bool {
+        let Some(running) = self.running.get_mut(&run) else {
+            return false;
+        };
+        if running.aborted.is_some() {
+            return false;
+        }
+        running.aborted = Some(why);
+        self.set_timer(run, Instant::now().checked_add(grace));
+        true
     }
 }
 
 impl Slots {
-    pub fn new(worker: &str, concurrency: usize) -> Self {
+    pub fn new(worker: &str, rules: Rules) -> Self {
         let state = State {
             more: true,
             ..State::default()
         };
         Slots {
-            worker: worker.to_owned(),
-            concurrency,
+            worker: worker.into(),
+            rules,
             state: Mutex::new(state),
         }
     }
@@ -88,11 +126,7 @@ impl Slots {
     /// The next exchange with Redis, if there is anything to write or to ask for.
     pub fn next_exchange(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
-        let free = if state.stopped {
-            0
-        } else {
-            state.free(self.concurrency)
-        };
+        let free = state.free(&self.rules);
         if state.outcomes.is_empty() && (free == 0 || !state.more) {
             return None;
         }
@@ -102,7 +136,7 @@ impl Slots {
             let Some(finish) = state.outcomes.pop_front() else {
                 break;
             };
-            bytes += finish.outcome.bytes();
+            bytes += finish.end.bytes();
             finishes.push(finish);
         }
         let want = free.min(BATCH);
@@ -110,7 +144,13 @@ impl Slots {
         state.writing += finishes.len();
         state.last_exchange += 1;
         let owner = format!("{}:{}", self.worker, state.last_exchange);
-        Some(Exchange::new(owner.into(), finishes, want))
+        Some(Exchange::new(
+            self.worker.clone(),
+            owner.into(),
+            self.rules.keep,
+            finishes,
+            want,
+        ))
     }
 
     /// Takes in what an exchange brought. True if there is something for the handlers.
@@ -120,15 +160,26 @@ impl Slots {
         state.writing = state.writing.saturating_sub(exchange.finishes.len());
         if exchange.want > 0 {
             state.more = exchanged.more;
+            state.registered &= !exchanged.unregistered;
         }
         let before = state.ready.len();
         for task in exchanged.taken {
-            match check(task) {
+            match check(task, &self.rules) {
                 Ok(ready) => state.ready.push_back(ready),
                 Err(finish) => state.outcomes.push_back(finish),
             }
         }
         state.ready.len() > before
+    }
+
+    /// The worker's key is in Redis.
+    pub fn registered(&self) {
+        lock(&self.state).registered = true;
+    }
+
+    /// Whether the worker waits for its next heartbeat.
+    pub fn is_registered(&self) -> bool {
+        lock(&self.state).registered
     }
 
     /// Something is pending again.
@@ -139,16 +190,20 @@ impl Slots {
     /// Whether there are free slots, and nothing was pending when last asked.
     pub fn is_idle(&self) -> bool {
         let state = lock(&self.state);
-        !state.stopped && !state.more && state.asked == 0 && state.free(self.concurrency) > 0
+        !state.more && state.asked == 0 && state.free(&self.rules) > 0
     }
 
-    pub fn begin(&self, tasks: usize, bytes: usize) -> (Vec<Begun>, bool) {
+    /// Hands over tasks that are ready, oldest first, and says whether there are more. The second
+    /// flag: the earliest timer may be another one now.
+    pub fn begin(&self, tasks: usize, bytes: usize) -> (Vec<Begun>, bool, bool) {
         let mut state = lock(&self.state);
         let mut begun = Vec::new();
         let mut size = 0;
+        let mut timers = false;
         if state.stopped {
-            return (begun, false);
+            return (begun, false, false);
         }
+        let now = Instant::now();
         while begun.len() < tasks && size < bytes {
             let Some(ready) = state.ready.pop_front() else {
                 break;
@@ -158,23 +213,109 @@ impl Slots {
             size += ready.args.len();
             begun.push(Begun {
                 run,
-                id: String::from_utf8_lossy(&ready.task.0).into_owned(),
+                id: String::from_utf8_lossy(&ready.task.owned.0).into_owned(),
                 function: ready.function,
                 args: ready.args,
                 created: ready.created,
+                attempt: ready.task.attempt,
             });
-            state.running.insert(run, ready.task);
-        }
-        (begun, !state.ready.is_empty())
-    }
-
-    pub fn finish(&self, outcomes: impl IntoIterator<Item = (u32, Outcome)>) {
-        let mut state = lock(&self.state);
-        for (run, outcome) in outcomes {
-            if let Some((id, owner)) = state.running.remove(&run) {
-                state.outcomes.push_back(Finish { id, owner, outcome });
+            let timeout = ready.task.timeout(&self.rules);
+            let running = Running {
+                task: ready.task,
+                since: now,
+                timer: None,
+                aborted: None,
+            };
+            state.running.insert(run, running);
+            if let Some(at) = timeout.and_then(|timeout| now.checked_add(timeout)) {
+                state.set_timer(run, Some(at));
+                timers = true;
             }
         }
+        (begun, !state.ready.is_empty(), timers)
+    }
+
+    /// Takes in what came of runs. Of an aborted one, the reason for that counts.
+    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) {
+        let mut state = lock(&self.state);
+        for (run, ran) in ran {
+            if let Some(running) = state.remove_run(run) {
+                self.end(&mut state, running, Some(ran));
+            }
+        }
+    }
+
+    fn end(&self, state: &mut State, running: Running, ran: Option<Ran>) {
+        let ran = match running.aborted {
+            Some(abort) => abort.outcome().map(Ran::from),
+            None => ran,
+        };
+        if let Some(ran) = ran {
+            state.outcomes.push_back(running.task.end(ran, &self.rules));
+        }
+    }
+
+    /// Aborts the run of a task, or ends it where it has not begun. Gives the run, if there is one
+    /// that must hear of it.
+    pub fn abort(&self, id: &[u8], why: &Abort) -> Option<u32> {
+        let mut state = lock(&self.state);
+        let ready = state.ready.iter().position(|it| it.task.owned.0 == id);
+        if let Some(ready) = ready.and_then(|index| state.ready.remove(index)) {
+            if let Some(outcome) = why.outcome() {
+                state
+                    .outcomes
+                    .push_back(ready.task.end(outcome.into(), &self.rules));
+            }
+            return None;
+        }
+        let found = state.running.iter().find(|(_, it)| it.task.owned.0 == id);
+        let run = found.map(|(run, _)| *run)?;
+        state
+            .abort(run, why.clone(), self.rules.grace)
+            .then_some(run)
+    }
+
+    /// Ends runs whose handlers have had their grace, aborts those whose time is up: their numbers
+    /// and their times. And when to ask again.
+    pub fn run_timers(&self) -> (Vec<(u32, Duration)>, Option<Instant>) {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        let mut timed_out = Vec::new();
+        while let Some(&(at, run)) = state.timers.first()
+            && at <= now
+        {
+            state.set_timer(run, None);
+            let Some(running) = state.running.get(&run) else {
+                continue;
+            };
+            if running.aborted.is_some() {
+                if let Some(running) = state.remove_run(run) {
+                    self.end(&mut state, running, None);
+                }
+            } else if let Some(timeout) = running.task.timeout(&self.rules) {
+                state.abort(run, Abort::TimedOut(timeout), self.rules.grace);
+                timed_out.push((run, timeout));
+            }
+        }
+        (timed_out, state.timers.first().map(|(at, _)| *at))
+    }
+
+    /// What has been running for so long, and is not aborted.
+    pub fn running_for(&self, age: Duration) -> Vec<Owned> {
+        let state = lock(&self.state);
+        let running = state.running.values();
+        running
+            .filter(|it| it.aborted.is_none() && it.since.elapsed() >= age)
+            .map(|it| it.task.owned.clone())
+            .collect()
+    }
+
+    /// The ids of all that is ready or running.
+    pub fn ids(&self) -> Vec<Vec<u8>> {
+        let state = lock(&self.state);
+        let ready = state.ready.iter().map(|it| &it.task.owned.0);
+        let running = state.running.values().map(|it| &it.task.owned.0);
+        ready.chain(running).cloned().collect()
     }
 
     /// From here on nothing is asked for, and nothing begins.
@@ -198,51 +339,26 @@ impl Slots {
 
     /// What has not begun, oldest first.
     pub fn take_ready(&self) -> Vec<Owned> {
-        lock(&self.state)
-            .ready
-            .drain(..)
-            .map(|ready| ready.task)
-            .collect()
+        let ready = std::mem::take(&mut lock(&self.state).ready);
+        ready.into_iter().map(|ready| ready.task.owned).collect()
     }
 
-    /// What has begun and not ended, oldest first.
+    /// What has begun and not ended, oldest first. What was aborted before gets its outcome, and is
+    /// not among it.
     pub fn take_running(&self) -> Vec<(u32, Owned)> {
-        let mut running: Vec<_> = lock(&self.state).running.drain().collect();
-        running.sort_unstable_by_key(|(run, _)| *run);
-        running
-    }
-}
-
-/// A task that a handler can begin with, or the outcome that it has without one.
-fn check(task: Taken) -> Result<Ready, Finish> {
-    let Taken {
-        id,
-        function,
-        args,
-        created,
-        owner,
-    } = task;
-    let problem = match (
-        function.as_deref().map(std::str::from_utf8),
-        json::args(args.as_deref()),
-    ) {
-        (None | Some(Ok("")), _) => "no function was given: set the hash field function to the \
-                                     name of a handler"
-            .to_owned(),
-        (Some(Err(_)), _) => "the function's name is not UTF-8".to_owned(),
-        (_, Err(problem)) => problem,
-        (Some(Ok(function)), Ok(args)) => {
-            return Ok(Ready {
-                task: (id, owner),
-                function: function.to_owned(),
-                args: args.to_owned(),
-                created: created.and_then(|created| String::from_utf8(created).ok()),
-            });
+        let mut state = lock(&self.state);
+        let mut runs: Vec<u32> = state.running.keys().copied().collect();
+        runs.sort_unstable();
+        let mut taken = Vec::new();
+        for run in runs {
+            match state.remove_run(run) {
+                Some(running) if running.aborted.is_none() => {
+                    taken.push((run, running.task.owned));
+                }
+                Some(running) => self.end(&mut state, running, None),
+                None => {}
+            }
         }
-    };
-    Err(Finish {
-        id,
-        owner,
-        outcome: Outcome::refused(problem),
-    })
+        taken
+    }
 }

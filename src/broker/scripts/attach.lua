@@ -5,7 +5,7 @@
 -- ARGV[2]  how many addresses a task has at most
 --
 -- Returns one array for each key:
---   { 'finished', result, result-value, error-reason, error-exception, function }
+--   { 'finished', result, result-value, error-reason, error-exception, cancelled }
 --   { 'waiting', owner, state }   the address is in reply-to now, if there was room
 --   { 'missing' }                 no such key
 --   { 'not a hash' }
@@ -15,11 +15,11 @@ local address = ARGV[1]
 local answers = {}
 for i, key in ipairs(KEYS) do
   local found = redis.pcall('HMGET', key, 'state', 'result', 'result-value', 'error-reason',
-    'error-exception', 'function', 'owner', 'reply-to')
+    'error-exception', 'function', 'owner', 'reply-to', 'cancelled')
   if found.err then
     answers[i] = { 'not a hash' }
   elseif found[1] == 'finished' then
-    answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[6] }
+    answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[9] }
   elseif not found[1] and not found[6] and redis.call('EXISTS', key) == 0 then
     answers[i] = { 'missing' }
   else

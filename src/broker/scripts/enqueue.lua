@@ -1,49 +1,110 @@
 -- Puts new tasks into the queue: every hash written, then all ids pushed.
 --
 -- KEYS[1]  {q}:pending
+-- KEYS[2]  {q}:due
+-- KEYS[3]  {q}:sent:{address}: for each of this client's places on the way, its latest call
 -- ARGV[1]  prefix of the tasks' keys, {q}:task:
--- ARGV[2]  pending-created, one for the whole call
--- ARGV[3…] five for each task: id, function, args, reply-to ('' where nobody waits),
---          again ('1': a finished task of this id is run anew; '' otherwise)
+-- ARGV[2]  pending-created, one for the whole call, which no other call of this client has
+-- ARGV[3]  channel {q}:wake
+-- ARGV[4]  the place on the way that this call has
+-- ARGV[5]  '1' where this call is the repetition of one whose answer was lost
+-- ARGV[6…] five for each task: id, function, args, reply-to ('' where nobody waits), extra:
+--          '' for a plain task, or again|start|expires|options. again: '1', a finished task of this
+--          id is run anew. start, expires: '' or '+' and milliseconds from now or '@' and
+--          milliseconds since 1970. options: '' or JSON, written as it is
 --
 -- Returns one integer for each task: 1 created by this call, 0 there already (left as it is),
 -- -1 where the key holds something else than a hash.
 --
 -- One step, because an id that is pending must have its hash, and the other way round.
--- Safe to repeat after an answer that was lost: a task that this very call made, known by its
--- pending-created, is reported as created and is not pushed again.
+-- Safe to repeat after an answer that was lost: whether the call was carried out is noted under
+-- its place. Looking for its tasks would not do: they may have run, and have been removed.
 local prefix, now = ARGV[1], ARGV[2]
-redis.call('LLEN', KEYS[1]) -- a key of another type: fail before anything is written
-local answers, ids, made = {}, {}, {}
-for i = 3, #ARGV, 5 do
-  local id = ARGV[i]
+redis.call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
+redis.call('ZCARD', KEYS[2])
+local answers = {}
+
+if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
+  local seen = {}
+  for i = 6, #ARGV, 5 do
+    local id = ARGV[i]
+    local found = redis.pcall('HGET', prefix .. id, 'pending-created')
+    if type(found) == 'table' then
+      answers[#answers + 1] = -1
+    else
+      answers[#answers + 1] = (not found or found == now) and not seen[id] and 1 or 0
+    end
+    seen[id] = true
+  end
+  return answers
+end
+
+if redis.call('HSET', KEYS[3], ARGV[4], now) == 1 then
+  redis.call('PEXPIRE', KEYS[3], 86400000)
+end
+
+local clock
+local function at(time)
+  if string.sub(time, 1, 1) == '@' then
+    return tonumber(string.sub(time, 2))
+  end
+  if not clock then
+    local parts = redis.call('TIME')
+    clock = parts[1] * 1000 + math.floor(parts[2] / 1000)
+  end
+  return clock + tonumber(time)
+end
+
+local ids, wake = {}, false
+local function put_off(member, time)
+  redis.call('ZADD', KEYS[2], time, member)
+  wake = wake or redis.call('ZRANGE', KEYS[2], 0, 0)[1] == member
+end
+
+for i = 6, #ARGV, 5 do
+  local id, reply_to, extra = ARGV[i], ARGV[i + 3], ARGV[i + 4]
   local key = prefix .. id
+  local again, start, expires, options = '', '', '', ''
+  if extra ~= '' then
+    again, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
+  end
   local answer = 1
-  local write = true
   if redis.call('EXISTS', key) == 1 then
-    local found = redis.pcall('HMGET', key, 'state', 'pending-created')
-    if found.err then
-      answer, write = -1, false
-    elseif ARGV[i + 4] == '1' and found[1] == 'finished' and found[2] ~= now then
+    local state = redis.pcall('HGET', key, 'state')
+    if type(state) == 'table' then
+      answer = -1
+    elseif again == '1' and state == 'finished' then
       redis.call('DEL', key)
     else
-      answer, write = (found[2] == now and not made[id]) and 1 or 0, false
+      answer = 0
     end
   end
-  if write then
-    made[id] = true
-    if ARGV[i + 3] == '' then
-      redis.call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-        'pending-created', now)
-    else
-      redis.call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-        'pending-created', now, 'reply-to', ARGV[i + 3])
+  if answer == 1 then
+    redis.call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+      'pending-created', now)
+    if reply_to ~= '' then
+      redis.call('HSET', key, 'reply-to', reply_to)
     end
-    ids[#ids + 1] = id
+    if options ~= '' then
+      redis.call('HSET', key, 'options', options)
+    end
+    if expires ~= '' then
+      local time = at(expires)
+      redis.call('HSET', key, 'expires', string.format('%.0f', time))
+      put_off('expire:' .. id, time)
+    end
+    if start ~= '' then
+      put_off('start:' .. id, at(start))
+    else
+      ids[#ids + 1] = id
+    end
   end
   answers[#answers + 1] = answer
 end
 if #ids > 0 then
   redis.call('LPUSH', KEYS[1], unpack(ids))
+end
+if wake then
+  redis.call('PUBLISH', ARGV[3], 'due')
 end
 return answers

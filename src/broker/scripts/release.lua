@@ -1,27 +1,70 @@
 -- Hands tasks that a worker took, and will not run to an end, back to the queue: first in line,
--- in the order in which they were taken.
+-- in the order in which they were taken. Called by a worker for its own, and by any worker for
+-- those of a dead one. Begins with settle.lua.
 --
 -- KEYS[1]  {q}:pending
 -- KEYS[2]  {q}:executing
+-- KEYS[3]  {q}:due
 -- ARGV[1]  prefix of the tasks' keys, {q}:task:
--- ARGV[2…] two for each task, oldest first: id, owner
+-- ARGV[2]  channel {q}:results
+-- ARGV[3]  prefix of the reply channels, {q}:reply:
+-- ARGV[4]  prefix of the workers' keys, {q}:worker:
+-- ARGV[5]  now: finished-created of what ends here
+-- ARGV[6]  '' where no harm is suspected; or after how many lost runs a task is given up: this one
+--          counts as lost
+-- ARGV[7]  '1': only where the owner's worker has no key any more
+-- ARGV[8]  ttl of a task that ends here
+-- ARGV[9…] two for each task, oldest first: id, owner ('': only where it has none)
 --
--- Returns how many went back. A task that this owner has lost is left alone, which also makes
--- the call safe to repeat: what went back has no owner any more.
-redis.call('LLEN', KEYS[1])
-redis.call('LLEN', KEYS[2])
+-- Returns { how many went back, how many ended: cancelled meanwhile, or lost too often }
+--
+-- One step, so that the worker's death, the owner and the task's place are looked at together: a
+-- worker that comes back to life finishes the task before this or has lost it. A task that this
+-- owner has lost is left alone, which also makes the call safe to repeat.
+local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
+redis.call('LLEN', pending)
+redis.call('LLEN', executing)
+
+local dead = {}
+local function is_dead(owner)
+  local worker = string.match(owner, '^(.*):') or owner
+  if dead[worker] == nil then
+    dead[worker] = redis.call('EXISTS', ARGV[4] .. worker) == 0
+  end
+  return dead[worker]
+end
+
 local back = {}
-for i = #ARGV - 1, 2, -2 do
-  local key = ARGV[1] .. ARGV[i]
-  local owner = redis.pcall('HGET', key, 'owner')
-  if owner == ARGV[i + 1] then
-    redis.call('HSET', key, 'state', 'pending')
-    redis.call('HDEL', key, 'owner', 'executing-created')
-    redis.call('LREM', KEYS[2], -1, ARGV[i])
-    back[#back + 1] = ARGV[i]
+for i = #ARGV - 1, 9, -2 do
+  local id, owner = ARGV[i], ARGV[i + 1]
+  local key = ARGV[1] .. id
+  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires')
+  local ours = not found.err
+  if ours and owner == '' then
+    ours = not found[1] and redis.call('LPOS', executing, id) and found[2] ~= 'finished'
+  elseif ours then
+    ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
+  end
+  if ours then
+    local lost = ARGV[6] ~= '' and redis.call('HINCRBY', key, 'lost', 1) or 0
+    if found[3] then
+      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
+    elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
+      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
+        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
+    else
+      redis.call('HSET', key, 'state', 'pending')
+      redis.call('HDEL', key, 'owner', 'executing-created')
+      if found[6] then
+        redis.call('ZADD', due, found[6], 'expire:' .. id)
+      end
+      back[#back + 1] = id
+    end
+    redis.call('LREM', executing, -1, id)
   end
 end
 if #back > 0 then
-  redis.call('RPUSH', KEYS[1], unpack(back))
+  redis.call('RPUSH', pending, unpack(back))
 end
-return #back
+announce(ARGV[2], ARGV[3])
+return { #back, #settled }

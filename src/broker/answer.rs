@@ -1,0 +1,131 @@
+//! What the scripts answer, read. Anything unexpected reads as nothing.
+
+use redis::Value;
+
+use super::{Exchange, Exchanged, TAKE_BYTES, Tick, reply};
+use crate::outcome::Standing;
+use crate::task::{Cancelled, Dropped, Taken};
+
+pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
+    let mut result = Exchanged::default();
+    let mut parts = list(answer).into_iter();
+    let mut part = || list(parts.next().unwrap_or(Value::Nil));
+    result.written = part()
+        .into_iter()
+        .map(|code| code == Value::Int(1))
+        .collect();
+    let mut taken = part().into_iter();
+    while let Some(id) = taken.next().and_then(bytes) {
+        let mut field = || taken.next().and_then(bytes);
+        result.taken.push(Taken {
+            id,
+            function: field(),
+            args: field(),
+            created: field(),
+            options: field(),
+            attempt: field(),
+            owner: exchange.owner.clone(),
+        });
+    }
+    let mut dropped = part().into_iter();
+    while let Some(id) = dropped.next().and_then(bytes) {
+        let why = dropped.next().and_then(bytes).unwrap_or_default();
+        result.dropped.push(Dropped {
+            id,
+            why: String::from_utf8_lossy(&why).into_owned(),
+        });
+    }
+    result.unregistered = parts.next() == Some(Value::Int(0));
+    let bytes: usize = result
+        .taken
+        .iter()
+        .filter_map(|task| task.args.as_ref())
+        .map(Vec::len)
+        .sum();
+    result.more = result.unregistered
+        || result.taken.len() + result.dropped.len() >= exchange.want
+        || bytes >= TAKE_BYTES
+        || exchange.repeated;
+    result
+}
+
+pub fn standing(answer: Value) -> Standing {
+    let mut fields = list(answer).into_iter().map(bytes);
+    let mut field = || fields.next().flatten();
+    match field().as_deref() {
+        Some(b"finished") => {
+            let (result, value) = (field(), field());
+            let (reason, exception) = (field(), field());
+            let cancelled = field().is_some();
+            Standing::Finished(match result.as_deref() {
+                Some(b"successful") => reply::successful(value.as_deref()),
+                _ if cancelled => {
+                    // As settle.lua writes it.
+                    let reason = reason.unwrap_or_default();
+                    let reason = reason.strip_prefix(b"cancelled: ").unwrap_or_default();
+                    reply::cancelled(Some(reason))
+                }
+                _ => reply::failed(reason.as_deref(), exception.as_deref()),
+            })
+        }
+        Some(b"waiting") => {
+            let owner = field();
+            let state = field();
+            Standing::Waiting {
+                foreign: owner.is_none() && state.as_deref() == Some(b"executing"),
+            }
+        }
+        _ => Standing::Missing,
+    }
+}
+
+pub fn cancelled(answer: Value) -> Cancelled {
+    let mut parts = list(answer).into_iter().map(bytes);
+    let mut part = || parts.next().flatten();
+    match part().as_deref() {
+        Some(b"cancelled") => Cancelled::Ended,
+        Some(b"executing") => {
+            let reason = part().unwrap_or_default();
+            Cancelled::Asked(String::from_utf8_lossy(&reason).into_owned())
+        }
+        Some(b"finished") => Cancelled::TooLate,
+        _ => Cancelled::Missing,
+    }
+}
+
+pub fn tick(answer: Value) -> Tick {
+    let mut parts = list(answer).into_iter();
+    let mut number = || match parts.next() {
+        Some(Value::Int(number)) => Some(number),
+        _ => None,
+    };
+    let clock = number().unwrap_or_default();
+    let next = number().and_then(|milliseconds| u64::try_from(milliseconds).ok());
+    let pending = number().unwrap_or_default() > 0;
+    let dead = parts
+        .filter_map(bytes)
+        .filter_map(|id| String::from_utf8(id).ok())
+        .collect();
+    Tick {
+        clock,
+        next: next.map(std::time::Duration::from_millis),
+        pending,
+        dead,
+    }
+}
+
+pub fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        _ => Vec::new(),
+    }
+}
+
+pub fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
+}

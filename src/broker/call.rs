@@ -1,0 +1,89 @@
+//! Sending a call until it is answered, and what its error means.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use tokio::time::{Instant, sleep};
+
+use super::connection::Link;
+use crate::error::{Error, Result};
+
+/// The pause before a call is repeated that Redis answers with "not now".
+const NOT_NOW: Duration = Duration::from_millis(100);
+
+/// Sends a call that is safe to repeat until it is answered, or the deadline passes.
+/// The call is told whether it is a repetition.
+pub async fn repeat<'a, T: Send>(
+    link: &Link,
+    deadline: Option<Instant>,
+    call: impl Fn(MultiplexedConnection, bool) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
+) -> Result<T> {
+    let mut repeated = false;
+    loop {
+        let (connection, epoch) = match link.commands(deadline).await {
+            Err(Error::Connection(message)) if repeated => {
+                return Err(Error::Connection(format!(
+                    "{message} The call was sent before the connection broke; whether it took \
+                     effect is not known."
+                )));
+            }
+            other => other?,
+        };
+        let error = match call(connection, repeated).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        match Remedy::of(&error) {
+            Remedy::None => return Err(refused(&error)),
+            Remedy::Redial => {
+                link.broken(epoch, error.to_string());
+                return Err(refused(&error));
+            }
+            Remedy::Reconnect => {
+                repeated = true;
+                link.broken(epoch, error.to_string());
+            }
+            Remedy::Wait => {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Err(refused(&error));
+                }
+                sleep(NOT_NOW).await;
+            }
+        }
+    }
+}
+
+/// What is to be done about an error.
+enum Remedy {
+    /// The connection is gone: repeat the call on another.
+    Reconnect,
+    /// The server can't now: repeat the call on this one.
+    Wait,
+    /// The server has become a replica: tell the caller, and look the address up anew.
+    Redial,
+    /// Tell the caller.
+    None,
+}
+
+impl Remedy {
+    fn of(error: &RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown,
+            ) => Remedy::Wait,
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => Remedy::Redial,
+            _ if error.code() == Some("BUSY") => Remedy::Wait,
+            _ if error.is_io_error() || error.is_unrecoverable_error() => Remedy::Reconnect,
+            _ => Remedy::None,
+        }
+    }
+}
+
+pub fn refused(error: &RedisError) -> Error {
+    Error::Refused(format!("Redis refused: {error}"))
+}

@@ -1,0 +1,107 @@
+-- The settle step, put before every script that ends tasks: whatever happens when a task ends
+-- happens here, within the step that ends it. Defines
+--
+--   settle(key, id, now, reply_to, ttl, kind, a, b)   makes the hash final. Kinds:
+--       v successful, a = result-value    s successful without a value
+--       f failed, a = error-reason, b = error-exception ('' for none)
+--       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
+--     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
+--   announce(results, reply_prefix)   sends the outcomes to the processes that wait, grouped by
+--     process, then the wire's message for each task. Last, because the hash must be final by then.
+--   result_ttl(options, default)      the ttl of a task that no worker ended
+--   milliseconds()                    Redis's own clock
+--   withdraw(due, pending, id)        takes an id that has not begun out of wherever it waits;
+--     true if it was there
+
+-- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
+local INLINE = 16384
+-- How long a task that is not to be kept stays where somebody waits, in case the reply is lost.
+local REREAD = 60000
+
+local settled, replies, addresses = {}, {}, {}
+
+local function netstring(text)
+  return #text .. ':' .. text
+end
+
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function settle(key, id, now, reply_to, ttl, kind, a, b)
+  if kind == 'v' then
+    redis.call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
+      'finished-created', now)
+    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'error-reason',
+      'error-exception')
+  elseif kind == 's' then
+    redis.call('HSET', key, 'state', 'finished', 'result', 'successful', 'finished-created', now)
+    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'result-value',
+      'error-reason', 'error-exception')
+  elseif kind == 'c' then
+    redis.call('HSET', key, 'state', 'finished', 'result', 'failed', 'cancelled', '1',
+      'error-reason', a == '' and 'cancelled' or 'cancelled: ' .. a, 'finished-created', now)
+    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'result-value', 'error-exception')
+  else
+    redis.call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
+      'finished-created', now)
+    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'result-value',
+      'error-exception')
+    if b ~= '' then
+      redis.call('HSET', key, 'error-exception', b)
+    end
+  end
+  if ttl == '0' and not reply_to then
+    redis.call('DEL', key)
+  elseif ttl ~= '' then
+    redis.call('PEXPIRE', key, ttl == '0' and REREAD or ttl)
+  end
+  settled[#settled + 1] = key
+  if not reply_to then
+    return
+  end
+  local reply
+  if #a + #b > INLINE then
+    reply = netstring(id) .. 'r'
+  elseif kind == 'f' then
+    reply = netstring(id) .. 'f' .. netstring(a) .. netstring(b)
+  elseif kind == 's' then
+    reply = netstring(id) .. 's'
+  else
+    reply = netstring(id) .. kind .. netstring(a)
+  end
+  for address in string.gmatch(reply_to, '[^,]+') do
+    local parts = replies[address]
+    if not parts then
+      parts = {}
+      replies[address] = parts
+      addresses[#addresses + 1] = address
+    end
+    parts[#parts + 1] = reply
+  end
+end
+
+local function announce(results, reply_prefix)
+  for _, address in ipairs(addresses) do
+    redis.call('PUBLISH', reply_prefix .. address, table.concat(replies[address]))
+  end
+  for _, key in ipairs(settled) do
+    redis.call('PUBLISH', results, key)
+  end
+end
+
+local function result_ttl(options, default)
+  -- Anybody may have written the options.
+  local read, given = pcall(cjson.decode, options or '{}')
+  local ttl = read and type(given) == 'table' and given.resultTtl
+  if type(ttl) == 'number' and ttl >= 0 and ttl < 1e15 then
+    return string.format('%.0f', ttl)
+  end
+  return ttl == cjson.null and '' or default
+end
+
+local function withdraw(due, pending, id)
+  redis.call('ZREM', due, 'expire:' .. id)
+  return redis.call('ZREM', due, 'start:' .. id) == 1 or redis.call('LREM', pending, -1, id) > 0
+end

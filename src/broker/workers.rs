@@ -1,0 +1,203 @@
+//! What workers do beside running tasks: show that they are alive, keep what is due, look after the
+//! tasks of the dead, and wait for something to come.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use tokio::time::Instant;
+
+use super::call::refused;
+use super::{Broker, CHUNK, HEARTBEAT, TICK, Tick, answer, ttl};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::outcome::Keep;
+
+/// How long a blocking wait lasts before it is renewed, which proves that the connection lives,
+/// and how long its answer may be overdue.
+const BLOCK: Duration = Duration::from_secs(5);
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// A connection of a worker's own, for the command that blocks.
+pub struct Blocking(MultiplexedConnection);
+
+impl Broker {
+    /// `due` → `pending` for what is to start, `pending` and `due` → `finished` for what has
+    /// expired. Names dead workers to a caller that takes care of them for so long.
+    pub async fn tick(&self, care: Duration, deadline: Instant) -> Result<Tick> {
+        let now = clock::now();
+        let answer: Value = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut call = TICK.key(&self.keys.pending);
+                call.key(&self.keys.due).key(&self.keys.workers);
+                call.arg(&self.keys.task_prefix)
+                    .arg(&self.keys.results)
+                    .arg(&self.keys.reply_prefix)
+                    .arg(&now)
+                    .arg(ttl(Keep::BY_DEFAULT))
+                    .arg(care.as_millis().to_string());
+                async move { call.invoke_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        Ok(answer::tick(answer))
+    }
+
+    /// What is in `executing`, oldest first.
+    pub async fn executing(&self, deadline: Instant) -> Result<Vec<Vec<u8>>> {
+        let mut ids: Vec<Vec<u8>> = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut call = redis::cmd("LRANGE");
+                call.arg(&self.keys.executing).arg(0).arg(-1);
+                async move { call.query_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        ids.reverse();
+        Ok(ids)
+    }
+
+    /// The oldest ids in `pending`, as many as that at most.
+    pub async fn oldest_pending(&self, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
+        let from = -i64::try_from(count).unwrap_or(i64::MAX);
+        self.call(Some(deadline), |mut connection, _| {
+            let mut call = redis::cmd("LRANGE");
+            call.arg(&self.keys.pending).arg(from).arg(-1);
+            async move { call.query_async(&mut connection).await }.boxed()
+        })
+        .await
+    }
+
+    /// How many are in `pending`.
+    pub async fn count_pending(&self, deadline: Instant) -> Result<usize> {
+        self.call(Some(deadline), |mut connection, _| {
+            let mut call = redis::cmd("LLEN");
+            call.arg(&self.keys.pending);
+            async move { call.query_async(&mut connection).await }.boxed()
+        })
+        .await
+    }
+
+    /// For each id its owner, and the reason for which it is to be cancelled, if there is one.
+    pub async fn owners(
+        &self,
+        ids: &[Vec<u8>],
+        deadline: Instant,
+    ) -> Result<Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>> {
+        let mut owners = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let part: Vec<Value> = self
+                .call(Some(deadline), |mut connection, _| {
+                    let mut pipe = redis::pipe();
+                    pipe.ignore_errors();
+                    for id in chunk {
+                        pipe.cmd("HMGET").arg(self.keys.task(id));
+                        pipe.arg("owner").arg("cancel");
+                    }
+                    async move { pipe.query_async(&mut connection).await }.boxed()
+                })
+                .await?;
+            owners.extend(part.into_iter().map(|found| {
+                let mut found = answer::list(found).into_iter().map(answer::bytes);
+                let mut field = || found.next().flatten();
+                (field(), field())
+            }));
+        }
+        Ok(owners)
+    }
+
+    /// Shows a worker as alive for so long. True where it was until now.
+    pub async fn register(
+        &self,
+        worker: &str,
+        fields: &[(&str, String)],
+        lifetime: Duration,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let key = self.keys.worker(worker);
+        let there: i64 = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut call = HEARTBEAT.key(&key);
+                call.key(&self.keys.workers).arg(worker);
+                call.arg(lifetime.as_millis().to_string());
+                for (field, value) in fields {
+                    call.arg(field).arg(value);
+                }
+                async move { call.invoke_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        Ok(there == 1)
+    }
+
+    /// Takes a worker's hash away, if it is there, and its place among the workers.
+    pub async fn unregister(&self, worker: &str, deadline: Instant) -> Result<()> {
+        let key = self.keys.worker(worker);
+        self.call(Some(deadline), |mut connection, _| {
+            let mut pipe = redis::pipe();
+            pipe.atomic();
+            pipe.del(&key).ignore();
+            pipe.zrem(&self.keys.workers, worker).ignore();
+            async move { pipe.query_async(&mut connection).await }.boxed()
+        })
+        .await
+    }
+
+    /// Takes dead workers' places among the workers away.
+    pub async fn forget(&self, workers: &[String], deadline: Instant) -> Result<()> {
+        if workers.is_empty() {
+            return Ok(());
+        }
+        self.call(Some(deadline), |mut connection, _| {
+            let mut call = redis::cmd("ZREM");
+            call.arg(&self.keys.workers).arg(workers);
+            async move { call.query_async(&mut connection).await }.boxed()
+        })
+        .await
+    }
+
+    /// Which of these workers have no key: they are dead.
+    pub async fn dead(&self, workers: &[String], deadline: Instant) -> Result<Vec<String>> {
+        if workers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there: Vec<i64> = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut pipe = redis::pipe();
+                for worker in workers {
+                    pipe.exists(self.keys.worker(worker));
+                }
+                async move { pipe.query_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        let dead = workers.iter().zip(there).filter(|(_, there)| *there == 0);
+        Ok(dead.map(|(worker, _)| worker.clone()).collect())
+    }
+
+    /// Opens what `wait_for_pending` waits on.
+    pub async fn open_blocking(&self) -> Result<Blocking> {
+        let connection = self.link.own().await.map_err(|error| refused(&error))?;
+        Ok(Blocking(connection))
+    }
+
+    /// Waits on a connection of the caller's own until something is in `pending`; false if
+    /// nothing came for a while. An error means that the connection is to be replaced.
+    ///
+    /// The element is moved onto its own place: nothing is claimed, so a wait that is dropped,
+    /// times out or dies with its connection leaves no task behind.
+    pub async fn wait_for_pending(&self, connection: &mut Blocking) -> Result<bool> {
+        let mut call = redis::cmd("BLMOVE");
+        call.arg(&self.keys.pending)
+            .arg(&self.keys.pending)
+            .arg("RIGHT")
+            .arg("RIGHT");
+        call.arg(BLOCK.as_secs());
+        let answer = tokio::time::timeout(
+            BLOCK + OVERDUE,
+            call.query_async::<Value>(&mut connection.0),
+        );
+        match answer.await {
+            Ok(Ok(value)) => Ok(value != Value::Nil),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_) => Err(Error::Connection("a blocking wait was not answered".into())),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What others tell workers on `{q}:cmd` and `{q}:wake`.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::Shared;
+use super::run::Abort;
+use crate::broker::Message;
+use crate::broker::connection::Listener;
+use crate::task::Cancelled;
+
+/// Commands that wait to be carried out. Those beyond are dropped: what they cancel is marked in
+/// Redis, and found by the heartbeat.
+pub const BACKLOG: usize = 10_000;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Ids cancelled in one call where all are.
+const AT_ONCE: usize = 500;
+/// What a task that was cancelled by a message alone says.
+const BY_COMMAND: &str = "by a command on the queue";
+
+pub enum Command {
+    Kill(Vec<u8>),
+    KillAll,
+}
+
+impl Listener for Shared {
+    fn message(&self, channel: &str, payload: &[u8]) {
+        for message in self.broker.messages(channel, payload) {
+            let command = match message {
+                Message::Kill(id) => Command::Kill(id.to_owned()),
+                Message::KillAll => Command::KillAll,
+                Message::Due => {
+                    self.due.notify_one();
+                    continue;
+                }
+                _ => continue,
+            };
+            let _ = self.commands.try_send(command);
+        }
+    }
+
+    fn listening(&self) {
+        // What was published before was missed.
+        self.due.notify_one();
+    }
+}
+
+pub async fn run(shared: &Shared, mut commands: mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Kill(id) => kill(shared, &[id]).await,
+            Command::KillAll => {
+                kill(shared, &shared.slots.ids()).await;
+                // One of the workers does it, as a rule, before the others come to it.
+                sleep(Duration::from_millis(fastrand::u64(0..200))).await;
+                kill_pending(shared).await;
+            }
+        }
+    }
+}
+
+/// Whoever sends the message by hand marks nothing, so the mark is made here.
+async fn kill(shared: &Shared, ids: &[Vec<u8>]) {
+    let deadline = Instant::now() + PATIENCE;
+    let Ok(answers) = shared.broker.cancel(ids, BY_COMMAND, false, deadline).await else {
+        return;
+    };
+    for (id, answer) in ids.iter().zip(answers) {
+        if let Cancelled::Asked(reason) = answer {
+            shared.abort(id, &Abort::Cancelled(reason));
+        }
+    }
+}
+
+/// Cancels as many as are waiting now, oldest first; what comes later is spared.
+async fn kill_pending(shared: &Shared) {
+    let deadline = Instant::now() + PATIENCE;
+    let Ok(mut left) = shared.broker.count_pending(deadline).await else {
+        return;
+    };
+    while left > 0 {
+        let deadline = Instant::now() + PATIENCE;
+        let ids = shared
+            .broker
+            .oldest_pending(left.min(AT_ONCE), deadline)
+            .await;
+        match ids {
+            Ok(ids) if !ids.is_empty() => {
+                left = left.saturating_sub(ids.len());
+                kill(shared, &ids).await;
+            }
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Puts the tasks of dead workers back. Dead is who has no key in Redis: it expires a
+//! `heartbeatTimeout` after the last heartbeat.
+//!
+//! A key also expires where it is Redis that was away, or whose clock has jumped. So a worker
+//! believes in another's death only once it has itself been in unbroken contact with Redis for
+//! longer than the time between two heartbeats: whoever lives has shown it by then.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::{Report, Shared};
+use crate::broker::connection::lock;
+use crate::broker::{Owned, Release};
+
+/// How long contact must have been unbroken.
+const STEADY: Duration = Duration::from_secs(3);
+/// The longest time between two answers, and the largest difference between Redis's clock and this
+/// process's over it, with which contact counts as unbroken.
+const GAP: Duration = Duration::from_millis(2_500);
+const JUMP: f64 = 0.5;
+/// How often all of `executing` is looked through, for what no death told of.
+const SCAN_EVERY: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a worker knows of others' deaths.
+#[derive(Default)]
+pub struct Reaper {
+    contact: Mutex<Contact>,
+    dead: Mutex<HashSet<String>>,
+    told: Notify,
+}
+
+#[derive(Default)]
+struct Contact {
+    since: Option<Instant>,
+    last: Option<(Instant, i64)>,
+}
+
+impl Contact {
+    fn heard(&mut self, now: Instant, clock: i64) {
+        let unbroken = self.last.is_some_and(|(then, clock_then)| {
+            let passed = now.saturating_duration_since(then);
+            let ticked = clock.saturating_sub(clock_then) as f64 / 1000.0;
+            passed <= GAP && (ticked - passed.as_secs_f64()).abs() <= JUMP
+        });
+        if !unbroken {
+            self.since = Some(now);
+        }
+        self.last = Some((now, clock));
+    }
+
+    fn is_steady(&self, now: Instant) -> bool {
+        self.since
+            .is_some_and(|since| now.saturating_duration_since(since) >= STEADY)
+    }
+}
+
+impl Reaper {
+    /// Redis has answered, and this was its clock.
+    pub fn heard(&self, now: Instant, clock: i64) {
+        lock(&self.contact).heard(now, clock);
+    }
+
+    /// Redis has not answered in time.
+    pub fn interrupted(&self) {
+        *lock(&self.contact) = Contact::default();
+    }
+
+    pub fn is_steady(&self) -> bool {
+        lock(&self.contact).is_steady(Instant::now())
+    }
+
+    pub fn told_of(&self, dead: Vec<String>) {
+        lock(&self.dead).extend(dead);
+        self.told.notify_one();
+    }
+}
+
+pub async fn run(shared: &Shared) {
+    let mut strangers = HashMap::new();
+    let foreign = shared.options.reclaim_foreign_after;
+    let every = foreign.map_or(SCAN_EVERY, |age| {
+        (age / 4).clamp(Duration::from_millis(250), SCAN_EVERY)
+    });
+    let mut pause = STEADY + STEADY.mul_f64(fastrand::f64());
+    loop {
+        tokio::select! {
+            () = sleep(pause) => pause = every,
+            () = shared.reaper.told.notified() => {}
+        }
+        if !shared.reaper.is_steady() {
+            pause = STEADY;
+            continue;
+        }
+        let told: Vec<String> = lock(&shared.reaper.dead).drain().collect();
+        if scan(shared, &mut strangers).await.is_ok() {
+            // Those that live after all are back among the workers with their next heartbeat.
+            let _ = shared.broker.forget(&told, Instant::now() + PATIENCE).await;
+        }
+    }
+}
+
+/// Looks through all that is executing. Where it fails, the dead are told of again.
+async fn scan(
+    shared: &Shared,
+    strangers: &mut HashMap<Vec<u8>, Instant>,
+) -> crate::error::Result<()> {
+    let broker = &shared.broker;
+    let deadline = Instant::now() + PATIENCE;
+    let ids = broker.executing(deadline).await?;
+    let owners = broker.owners(&ids, deadline).await?;
+    let owned: Vec<(Vec<u8>, Option<String>)> = ids
+        .into_iter()
+        .zip(owners)
+        .map(|(id, (owner, _))| (id, owner.and_then(|owner| String::from_utf8(owner).ok())))
+        .collect();
+
+    let workers: HashSet<&str> = owned
+        .iter()
+        .filter_map(|(_, owner)| worker(owner.as_deref()?))
+        .filter(|worker| **worker != *shared.uuid)
+        .collect();
+    let workers: Vec<String> = workers.into_iter().map(str::to_owned).collect();
+    let dead: HashSet<String> = broker.dead(&workers, deadline).await?.into_iter().collect();
+    let orphans: Vec<Owned> = owned
+        .iter()
+        .filter_map(|(id, owner)| Some((id, owner.as_deref()?)))
+        .filter(|(_, owner)| worker(owner).is_some_and(|worker| dead.contains(worker)))
+        .map(|(id, owner)| (id.clone(), Arc::from(owner)))
+        .collect();
+    release(shared, &orphans, true, deadline).await?;
+
+    let Some(age) = shared.options.reclaim_foreign_after else {
+        return Ok(());
+    };
+    let now = Instant::now();
+    let foreign = owned.into_iter().filter(|(_, owner)| owner.is_none());
+    *strangers = foreign
+        .map(|(id, _)| {
+            let since = strangers.get(&id).copied().unwrap_or(now);
+            (id, since)
+        })
+        .collect();
+    let old: Vec<Owned> = strangers
+        .iter()
+        .filter(|(_, since)| now.duration_since(**since) >= age)
+        .map(|(id, _)| (id.clone(), Arc::from("")))
+        .collect();
+    release(shared, &old, false, deadline).await
+}
+
+async fn release(
+    shared: &Shared,
+    tasks: &[Owned],
+    dead: bool,
+    deadline: Instant,
+) -> crate::error::Result<()> {
+    let conditions = Release {
+        lost: Some(shared.options.max_deliveries),
+        dead,
+    };
+    let (back, given_up) = shared.broker.release(tasks, conditions, deadline).await?;
+    if back + given_up > 0 {
+        shared.handlers.report(Report::Recovered { back, given_up });
+    }
+    Ok(())
+}
+
+/// The worker in an owner token.
+fn worker(owner: &str) -> Option<&str> {
+    owner.rsplit_once(':').map(|(worker, _)| worker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contact after answers at these seconds, of Redis's clock at these.
+    fn steady(answers: &[(f64, f64)]) -> bool {
+        let start = Instant::now();
+        let mut contact = Contact::default();
+        let mut now = start;
+        for (at, clock) in answers {
+            now = start + Duration::from_secs_f64(*at);
+            contact.heard(now, (clock * 1000.0) as i64);
+        }
+        contact.is_steady(now)
+    }
+
+    #[test]
+    fn contact_is_steady_after_three_unbroken_seconds() {
+        assert!(!steady(&[]));
+        assert!(!steady(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]));
+        assert!(steady(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.1, 3.1)]));
+    }
+
+    #[test]
+    fn a_gap_or_a_jump_of_the_clock_breaks_contact() {
+        assert!(!steady(&[(0.0, 0.0), (30.0, 30.0)]), "Redis was paused");
+        assert!(
+            !steady(&[(0.0, 0.0), (2.0, 2.0), (4.0, 34.0)]),
+            "its clock jumped"
+        );
+        assert!(!steady(&[(0.0, 0.0), (2.0, 2.0), (4.0, -90.0)]));
+        assert!(steady(&[(0.0, 0.0), (2.0, 32.0), (4.0, 34.0), (6.0, 36.0)]));
+    }
+}

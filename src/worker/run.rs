@@ -1,0 +1,272 @@
+//! One task in a worker's slots, and what comes of its run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Rules;
+use crate::broker::Owned;
+use crate::json;
+use crate::outcome::{End, Finish, Keep, Outcome};
+use crate::task::{self, Taken};
+
+/// A task that was taken.
+pub struct Task {
+    pub owned: Owned,
+    /// Counts from 1.
+    pub attempt: u32,
+    options: Option<Box<task::Options>>,
+}
+
+/// A task that a handler can begin with.
+pub struct Ready {
+    pub task: Task,
+    pub function: String,
+    pub args: String,
+    pub created: Option<String>,
+}
+
+/// What a handler's run ended in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    pub outcome: Outcome,
+    /// Whether a failure may be tried again, as far as the handler says.
+    pub again: bool,
+}
+
+impl From<Outcome> for Ran {
+    fn from(outcome: Outcome) -> Self {
+        Ran {
+            outcome,
+            again: true,
+        }
+    }
+}
+
+/// Why a run is aborted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Abort {
+    /// The worker was closed; the task has gone back.
+    Closed,
+    /// The attempt took too long.
+    TimedOut(Duration),
+    /// With the reason that was given, or an empty one.
+    Cancelled(String),
+    /// The task has another owner, or is no more.
+    Lost,
+}
+
+impl Abort {
+    /// What counts in place of whatever the handler says; nothing where the task is not this
+    /// worker's any more.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Abort::Closed | Abort::Lost => None,
+            Abort::TimedOut(after) => Some(Outcome::refused(format!(
+                "timed out: not through after {} ms",
+                after.as_millis()
+            ))),
+            Abort::Cancelled(reason) => Some(Outcome::Cancelled(reason.clone())),
+        }
+    }
+}
+
+impl Task {
+    /// How long this attempt may take.
+    pub fn timeout(&self, rules: &Rules) -> Option<Duration> {
+        let own = self.options.as_ref().and_then(|options| options.timeout);
+        own.map(milliseconds).or(rules.timeout)
+    }
+
+    /// What is to be written: the end of the task, or its next attempt.
+    pub fn end(self, ran: Ran, rules: &Rules) -> Finish {
+        let options = self.options.as_deref();
+        let attempts = options
+            .and_then(|options| options.attempts)
+            .unwrap_or(rules.attempts);
+        let (id, owner) = self.owned;
+        let end = match ran.outcome {
+            Outcome::Failed { reason, .. } if ran.again && self.attempt < attempts => {
+                let backoff = options.and_then(|options| options.backoff.as_ref());
+                let delay = match backoff.or(rules.backoff.as_ref()) {
+                    Some(backoff) => backoff.delay(self.attempt, fastrand::f64()),
+                    None => Duration::ZERO,
+                };
+                End::Retry {
+                    reason,
+                    attempt: self.attempt + 1,
+                    delay,
+                }
+            }
+            outcome => {
+                let keep = keep(&outcome, options, rules);
+                End::Finished(outcome, keep)
+            }
+        };
+        Finish { id, owner, end }
+    }
+}
+
+fn keep(outcome: &Outcome, options: Option<&task::Options>, rules: &Rules) -> Keep {
+    let removed = options
+        .and_then(|options| options.remove_on_success)
+        .unwrap_or(rules.remove_on_success);
+    if removed && matches!(outcome, Outcome::Successful(_)) {
+        return Keep::NOT_AT_ALL;
+    }
+    match options.and_then(|options| options.result_ttl) {
+        Some(Some(ttl)) => Keep::For(milliseconds(ttl)),
+        Some(None) => Keep::ForEver,
+        None => rules.keep,
+    }
+}
+
+/// Numbers from a task's options, which anybody may have written.
+fn milliseconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number.clamp(0.0, 1e15) / 1000.0).unwrap_or_default()
+}
+
+/// A task that a handler can begin with, or the outcome that it has without one.
+pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
+    let Taken {
+        id,
+        function,
+        args,
+        created,
+        options,
+        attempt,
+        owner,
+    } = taken;
+    let refuse = |id: Vec<u8>, owner: Arc<str>, problem: String| {
+        let end = End::Finished(Outcome::refused(problem), rules.keep);
+        Err(Finish { id, owner, end })
+    };
+    let options = match options.as_deref().map(self::options).transpose() {
+        Ok(options) => options.flatten(),
+        Err(problem) => return refuse(id, owner, problem),
+    };
+    let attempt = attempt
+        .and_then(|attempt| std::str::from_utf8(&attempt).ok()?.parse().ok())
+        .unwrap_or(1);
+    let problem = match (
+        function.as_deref().map(std::str::from_utf8),
+        json::args(args.as_deref()),
+    ) {
+        (None | Some(Ok("")), _) => "no function was given: set the hash field function to the \
+                                     name of a handler"
+            .to_owned(),
+        (Some(Err(_)), _) => "the function's name is not UTF-8".to_owned(),
+        (_, Err(problem)) => problem,
+        (Some(Ok(function)), Ok(args)) => {
+            return Ok(Ready {
+                task: Task {
+                    owned: (id, owner),
+                    attempt,
+                    options,
+                },
+                function: function.to_owned(),
+                args: args.to_owned(),
+                created: created.and_then(|created| String::from_utf8(created).ok()),
+            });
+        }
+    };
+    refuse(id, owner, problem)
+}
+
+fn options(text: &[u8]) -> Result<Option<Box<task::Options>>, String> {
+    if text.is_empty() || text == b"{}" {
+        return Ok(None);
+    }
+    serde_json::from_slice(text)
+        .map(|options| Some(Box::new(options)))
+        .map_err(|error| {
+            format!(
+                "options can't be used: {error}. Expected a JSON object with attempts, backoff, \
+                 timeout, resultTtl, removeOnSuccess, or none of them"
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn task(options: &str) -> Task {
+        Task {
+            owned: (b"id".to_vec(), "w:1".into()),
+            attempt: 1,
+            options: super::options(options.as_bytes()).expect("options"),
+        }
+    }
+
+    fn failed() -> Ran {
+        Outcome::refused("why").into()
+    }
+
+    #[test]
+    fn a_task_is_tried_as_often_as_it_says_and_else_as_often_as_the_worker_says() {
+        let rules = Rules::default();
+        let retried = |task: Task, rules: &Rules, ran: Ran| {
+            matches!(task.end(ran, rules).end, End::Retry { attempt: 2, .. })
+        };
+        assert!(!retried(task(""), &rules, failed()));
+        assert!(retried(task(r#"{"attempts":2}"#), &rules, failed()));
+        assert!(retried(
+            task(""),
+            &Rules {
+                attempts: 2,
+                ..Rules::default()
+            },
+            failed()
+        ));
+        let second = Task {
+            attempt: 2,
+            ..task(r#"{"attempts":2}"#)
+        };
+        assert!(!retried(second, &rules, failed()));
+        let final_one = Ran {
+            again: false,
+            ..failed()
+        };
+        assert!(!retried(task(r#"{"attempts":2}"#), &rules, final_one));
+        let cancelled = Outcome::Cancelled(String::new()).into();
+        assert!(!retried(task(r#"{"attempts":2}"#), &rules, cancelled));
+    }
+
+    #[test]
+    fn a_finished_task_is_kept_as_long_as_it_says_and_else_as_the_worker_says() {
+        let rules = Rules::default();
+        let kept =
+            |options: &str, outcome: Outcome| match task(options).end(outcome.into(), &rules).end {
+                End::Finished(_, keep) => keep,
+                End::Retry { .. } => panic!("a retry"),
+            };
+        let successful = || Outcome::Successful(None);
+        assert_eq!(kept("", successful()), rules.keep);
+        assert_eq!(kept(r#"{"resultTtl":null}"#, successful()), Keep::ForEver);
+        assert_eq!(
+            kept(r#"{"resultTtl":5}"#, successful()),
+            Keep::For(Duration::from_millis(5))
+        );
+        let removed = r#"{"removeOnSuccess":true,"resultTtl":null}"#;
+        assert_eq!(kept(removed, successful()), Keep::NOT_AT_ALL);
+        assert_eq!(kept(removed, Outcome::refused("why")), Keep::ForEver);
+    }
+
+    proptest! {
+        #[test]
+        fn no_options_bring_the_reader_down(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = super::options(&text);
+        }
+
+        #[test]
+        fn any_numbers_in_the_options_can_be_used(
+            timeout in any::<f64>(), ttl in any::<f64>(), attempts in any::<u32>(),
+        ) {
+            let json = serde_json::json!({ "timeout": timeout, "resultTtl": ttl, "attempts": attempts });
+            let task = task(&json.to_string());
+            task.timeout(&Rules::default());
+            task.end(failed(), &Rules::default());
+        }
+    }
+}
