@@ -116,25 +116,83 @@ declare namespace dothis {
 
   interface WaitOptions {
     /**
-     * Milliseconds to wait for the result; then the wait ends with a `TimeoutError`, and the task goes on.
-     * Default: no limit.
+     * Milliseconds to wait for the result; then the wait ends with a `TimeoutError`, and the task goes on, unless
+     * `onTimeout` says otherwise. Default: no limit.
      */
     timeout?: number
-    /** Ends the wait, which rejects with the signal's reason. The task goes on. Default: none. */
+    /** Ends the wait, which rejects with the signal's reason. The task goes on likewise. Default: none. */
     signal?: AbortSignal | null
+    /** `'cancel'`: a wait that gives up, by `timeout` or by `signal`, cancels the task. Default: it goes on. */
+    onTimeout?: 'cancel'
   }
 
-  interface EnqueueOptions {
+  /**
+   * How long a task waits for its next attempt: a list of milliseconds, one for each retry (the last one also for
+   * those beyond), or a policy.
+   */
+  type Backoff = readonly number[] | BackoffPolicy
+
+  interface BackoffPolicy {
+    /** `fixed`: the same delay each time. `exponential`: twice as long each time. */
+    type: 'fixed' | 'exponential'
+    /** Milliseconds before the first retry. */
+    delay: number
+    /** Milliseconds that no delay exceeds. Default: an hour for exponential ones, else none. */
+    maxDelay?: number
+    /** How much of each delay is left to chance, from 0 to 1: 0.25 makes 1,000 ms anything from 750 to 1,000. Default 0. */
+    jitter?: number
+  }
+
+  /** How a task is run. Per task, or as a worker's default for tasks that don't say. */
+  interface RunOptions {
+    /**
+     * How often the task is tried at most. An attempt that throws, or takes longer than `timeout`, is followed by
+     * the next one after `backoff`; waiting for it takes no worker's slot. Not tried again: a `NonRetryableError`,
+     * what the worker's `retryIf` refuses, a function that has no handler. Default 1: a thrown error is final.
+     */
+    attempts?: number
+    /** How long the task waits for its next attempt. Default: not at all. */
+    backoff?: Backoff | null
+    /**
+     * Milliseconds that one attempt may take. Then its signal fires and it counts as failed, whatever the handler
+     * does; one that goes on regardless keeps its slot for the worker's `grace`. Default: no limit.
+     */
+    timeout?: number
+    /**
+     * Milliseconds that the finished task stays in Redis; then it is gone, and so is its result. `null` keeps it for
+     * ever. Default 86,400,000: a day.
+     */
+    resultTtl?: number | null
+    /**
+     * Whether the task is removed as soon as it was successful. Where somebody waits for it, it stays for a minute
+     * longer. Default false.
+     */
+    removeOnSuccess?: boolean
+  }
+
+  interface EnqueueOptions extends RunOptions {
     /**
      * The task's id: any non-empty string. A task of that id which is there already is left as it is, whatever its
      * state (the handle's `created` is false), so that the same call can be made again without harm.
      * Default: a new UUID.
      */
     id?: string
+    /** Milliseconds until it may start; until then it waits in Redis. Default 0. */
+    delay?: number
+    /** When it may start: a Date, or milliseconds since 1970, on Redis's clock. Instead of `delay`. Default: now. */
+    runAt?: Date | number
+    /**
+     * Until when an attempt at it may begin: a Date, or milliseconds from now. One that has not begun by then does
+     * not; the task is finished, failed, with a reason that says so. Default: no limit.
+     */
+    expires?: Date | number | null
   }
 
-  /** What `call` takes: the options of `enqueue` and those of a wait. */
-  interface CallOptions extends EnqueueOptions, WaitOptions {}
+  /** What `call` takes: the options of `enqueue` and those of a wait, whose is `timeout` here. */
+  interface CallOptions extends Omit<EnqueueOptions, 'timeout'>, WaitOptions {
+    /** Milliseconds that one attempt may take: what `timeout` is in `enqueue`. Default: no limit. */
+    attemptTimeout?: number
+  }
 
   /** An entry of `enqueueMany`. */
   type NewTask<F = AnyFunctions> = {
@@ -154,10 +212,13 @@ declare namespace dothis {
      * Resolves to what the handler returned, once it has; at once where the task has finished by now.
      *
      * @throws {TaskFailedError} the task failed, or has vanished from Redis.
+     * @throws {CancelledError} it was cancelled.
      * @throws {TimeoutError} it has not finished within `timeout`; it goes on.
      * @throws {ClosedError} the client was closed meanwhile.
      */
     result(options?: WaitOptions): Promise<Value>
+    /** Cancels the task: see the client's `cancel`. */
+    cancel(reason?: string): Promise<boolean>
     /**
      * Resolves to the task as it stands, or null where it has been deleted.
      *
@@ -184,6 +245,12 @@ declare namespace dothis {
     reason: string | undefined
     /** Once failed: the stack trace, where there is one. */
     exception: string | undefined
+    /** Whether it failed because it was cancelled. */
+    cancelled: boolean
+    /** Which attempt is next or running, or was the last; counts from 1. */
+    attempt: number
+    /** What went wrong in earlier attempts, oldest first: the latest ten. */
+    errors: { attempt: number; at: Date | undefined; reason: string }[]
     /** When it was enqueued; undefined where its producer did not write it. */
     createdAt: Date | undefined
     /** When a worker took it. */
@@ -220,9 +287,13 @@ declare namespace dothis {
     /** Which attempt at this task this is; counts from 1. */
     readonly attempt: number
     /**
-     * Fires when the outcome is of no use any more: the worker is being closed, and the time that `close` gave is
-     * up. The task has gone back to the queue by then; what the handler returns is dropped. Pass it on to what the
-     * handler waits for.
+     * Fires when what the handler returns is of no use any more, and will be dropped. Pass it on to what the handler
+     * waits for. Its reason says why:
+     *
+     * - `TimeoutError`: the attempt took longer than `timeout`
+     * - `CancelledError`: the task was cancelled
+     * - `LostError`: this worker gave no sign of life for so long that the task was taken from it, or it was deleted
+     * - `ClosedError`: the worker is being closed and the time that `close` gave is up; the task has gone back
      */
     readonly signal: AbortSignal
     /** When it was enqueued; undefined where its producer did not write it. */
@@ -241,18 +312,38 @@ declare namespace dothis {
   /** Handlers by name: of some of the functions, or all. */
   type Handlers<F = AnyFunctions> = { [N in keyof F]?: Handler<F, N> }
 
-  interface WorkerOptions {
+  interface WorkerOptions extends RunOptions {
     /**
      * How many tasks it runs at a time: for handlers that wait (for a database, for HTTP) a hundred or more, for
      * handlers that compute, 1. Default 10, at most 100,000.
      */
     concurrency?: number
     /**
-     * Milliseconds after which a worker that no longer shows a sign of life counts as dead: its key in Redis
-     * expires. Three signs are given in that time, also while a handler blocks the event loop.
+     * Whether what a handler threw is worth another attempt, where the task has one left. One that throws itself
+     * counts as true, and is told to `error`. Default: always.
+     */
+    retryIf?(error: unknown, task: RunningTask): boolean
+    /**
+     * Milliseconds that a handler may still take once its signal has fired. Then its slot is freed and the task
+     * finished, whatever the handler does. Default 5,000.
+     */
+    grace?: number
+    /**
+     * Milliseconds without a sign of life after which the worker counts as dead, and others take over its tasks,
+     * first in line. Signs are given each second or oftener, also while a handler blocks the event loop.
      * Default 15,000, at least 1,000.
      */
     heartbeatTimeout?: number
+    /**
+     * After how many workers died over a task it is given up: failed, with a reason that says so. A task that brings
+     * its process down stops so. Closing a worker does not count. Default 3.
+     */
+    maxDeliveries?: number
+    /**
+     * Milliseconds after which a task that a worker of another kind has been holding is taken over. Such workers give
+     * no sign of life, so nobody can tell whether they work on it still. Default: never.
+     */
+    reclaimForeignAfter?: number
     /**
      * The longest result, in bytes of JSON; with a longer one the task fails.
      * Default 67,108,864 (64 MiB), at most 256 MiB.
@@ -269,6 +360,7 @@ declare namespace dothis {
   }
 
   interface ClientHealth {
+    /** `connecting` also where Redis has not answered for a second. */
     status: 'connecting' | 'connected' | 'closed'
     /** Why there is no connection, as far as is known. */
     reason?: string
@@ -347,6 +439,7 @@ declare namespace dothis {
      * const sum = await client.call('add', { a: 1, b: 5 }, { timeout: 5_000 })
      *
      * @throws {TaskFailedError} the handler threw, or the worker has no handler of that name.
+     * @throws {CancelledError} the task was cancelled.
      * @throws {TimeoutError} it has not finished within `timeout`; it goes on.
      * @throws as `enqueue` does, where the task did not get into the queue.
      * @throws the reason of `signal`, once that fires.
@@ -364,6 +457,7 @@ declare namespace dothis {
      * const sum = await client.result<'add'>(id)
      *
      * @throws {TaskFailedError} the task failed, or has vanished from Redis.
+     * @throws {CancelledError} it was cancelled.
      * @throws {TimeoutError} it has not finished within `timeout`, or there is no such task.
      * @throws {ClosedError} the client is closed, or was meanwhile.
      * @throws the reason of `signal`, once that fires.
@@ -378,6 +472,20 @@ declare namespace dothis {
      * @throws {ClosedError} the client is closed.
      */
     get<N extends Name<F> = Name<F>>(id: string): Promise<TaskState<Args<F, N>, Result<F, N>> | null>
+
+    /**
+     * Cancels a task, whoever enqueued it and wherever it is. What has not begun is finished at once, and waiters get
+     * a `CancelledError`. Where it runs, its signal fires; it is finished when the handler has ended, or after the
+     * worker's `grace`. A handler that is through by the time it hears of it has not been cancelled.
+     *
+     * @param reason one line, for the error and for the task in Redis. Default: none.
+     * @returns whether there was something to cancel: false where the task had finished, or there is none.
+     *
+     * @throws {ConnectionError} no answer from Redis within `commandTimeout`.
+     * @throws {RefusedError} Redis refused.
+     * @throws {ClosedError} the client is closed.
+     */
+    cancel(id: string, reason?: string): Promise<boolean>
 
     /**
      * Starts a worker on this queue. It runs tasks, and keeps Node.js alive, until it is closed.
@@ -458,8 +566,13 @@ declare namespace dothis {
      * already, or `executing` elsewhere (it was pushed twice). What is there is left as it is.
      */
     dropped: [what: { id: string; why: string }]
-    /** When an outcome was not written, because the task was deleted or has another owner by now. */
+    /**
+     * When a task turns out to have another owner by now, or to be deleted: this worker gave no sign of life for too
+     * long. The handler's signal fires if it is still running; what it returns is dropped.
+     */
     lost: [what: { id: string }]
+    /** When this worker has put tasks of dead ones back into the queue, and given up those that died too often. */
+    recovered: [what: { tasks: number; givenUp: number }]
     /** When Redis refuses what the worker needs. It goes on trying. Does no harm where nobody listens. */
     error: [error: Error]
     /** When it is closed, and through with everything. */
@@ -523,7 +636,7 @@ declare namespace dothis {
     constructor(message: string, about?: About)
     readonly code: 'ERR_TIMEOUT'
   }
-  /** The task was cancelled. */
+  /** The task was cancelled, by whomever; the message has the reason. */
   class CancelledError extends DothisError {
     constructor(message: string, about?: About)
     readonly code: 'ERR_CANCELLED'
@@ -547,6 +660,16 @@ declare namespace dothis {
   class ClosedError extends DothisError {
     constructor(message: string, about?: About)
     readonly code: 'ERR_CLOSED'
+  }
+  /** The reason of a running task's signal: it is not this worker's any more. */
+  class LostError extends DothisError {
+    constructor(message: string, about?: About)
+    readonly code: 'ERR_LOST'
+  }
+  /** For handlers to throw: the task failed, and trying it again would not help. */
+  class NonRetryableError extends DothisError {
+    constructor(message: string, about?: About)
+    readonly code: 'ERR_NON_RETRYABLE'
   }
 }
 

@@ -34,6 +34,31 @@ await client.call('clean', { before: '2015-12-05' })
 const task: Task<number> = await client.enqueue('add', { a: 1, b: 2 }, { id: 'mine' })
 export const later: number = await task.result({ timeout: 1 })
 
+// … how a task is run, and until when …
+
+const tomorrow = new Date(Date.now() + 86_400_000)
+await client.enqueue(
+  'add',
+  { a: 1, b: 2 },
+  { attempts: 3, backoff: [100, 1_000], timeout: 500, runAt: tomorrow },
+)
+await client.call(
+  'add',
+  { a: 1, b: 2 },
+  { attempts: 3, attemptTimeout: 500, timeout: 5_000, onTimeout: 'cancel' },
+)
+await client.enqueueMany([
+  {
+    function: 'ping',
+    delay: 5,
+    expires: 500,
+    resultTtl: null,
+    backoff: { type: 'exponential', delay: 10, jitter: 0.5 },
+  },
+])
+export const cancelled: boolean = await task.cancel('not needed any more')
+export const cancelledToo: boolean = await client.cancel('id')
+
 // … many at once: each handle knows its result …
 
 const [first, second] = await client.enqueueMany([
@@ -122,8 +147,14 @@ export const wrong: string = await client.call('add', { a: 1, b: 2 })
 export const wrongLater: string = await task.result()
 // @ts-expect-error an option that there is not
 await client.call('add', { a: 1, b: 2 }, { timeOut: 5 })
-// @ts-expect-error an option of call's
-await client.enqueue('add', { a: 1, b: 2 }, { timeout: 5 })
+// @ts-expect-error an option of a wait's
+await client.enqueue('add', { a: 1, b: 2 }, { signal: AbortSignal.timeout(1) })
+// @ts-expect-error a policy without a delay
+await client.enqueue('add', { a: 1, b: 2 }, { attempts: 3, backoff: { type: 'fixed' } })
+// @ts-expect-error a policy that there is not
+await client.enqueue('add', { a: 1, b: 2 }, { backoff: { type: 'linear', delay: 5 } })
+// @ts-expect-error nothing else can be done where a wait gives up
+await client.call('add', { a: 1, b: 2 }, { onTimeout: 'retry' })
 // @ts-expect-error an entry without its arguments
 await client.enqueueMany([{ function: 'add' }])
 // @ts-expect-error an entry with another function's arguments
