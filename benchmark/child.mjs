@@ -8,6 +8,9 @@ const RESOLUTION_MS = 1
 
 export const options = JSON.parse(process.argv[2])
 
+// Its parent has the report, or is gone. A queue that keeps on connecting must not outlive either.
+process.on('disconnect', () => process.exit())
+
 /** Says that everything is prepared, and waits for the others. */
 export async function ready() {
   process.send('ready')

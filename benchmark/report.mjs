@@ -65,7 +65,7 @@ function section({ name, title }, rows) {
     .map(([header, read]) => [header, names.map((contender) => read(rows[contender]))])
     .filter(([, cells]) => cells.some(Boolean))
   const ratios = names.map((contender) => ratio(rows, contender))
-  if (names.length > 1) shown.splice(2, 0, ['dothis, times this', ratios])
+  if (ratios.some(Boolean)) shown.splice(2, 0, ['dothis, times this', ratios])
   const lines = names.map((contender, i) => [titles[contender], ...shown.map(([, cells]) => cells[i])])
   return `## ${title}\n\n${`\`${name}\``}${fastest(rows)}\n\n${table(['', ...shown.map(([header]) => header)], lines)}`
 }

@@ -61,17 +61,10 @@ await orExplain(async () => {
 })
 
 function choices() {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      runs: { type: 'string' },
-      only: { type: 'string' },
-      queues: { type: 'string' },
-    },
-  })
+  const values = flags()
   const { quick, only, queues } = values
   const runs = Number(values.runs ?? (quick ? 1 : RUNS))
-  if (!(runs >= 1)) throw new SetupError(`--runs takes a number, not ${values.runs}.`)
+  if (!Number.isInteger(runs) || runs < 1) throw new SetupError(`--runs takes a number, not ${values.runs}.`)
   const chosen = listed(
     '--only',
     only,
@@ -83,6 +76,16 @@ function choices() {
     plans: cases.filter(({ name }) => chosen.includes(name)),
     queues: listed('--queues', queues, names),
     full: !quick && !only && !queues && runs >= RUNS,
+  }
+}
+
+function flags() {
+  const text = { type: 'string' }
+  const options = { quick: { type: 'boolean', default: false }, runs: text, only: text, queues: text }
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    throw new SetupError(error.message)
   }
 }
 

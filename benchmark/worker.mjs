@@ -30,10 +30,10 @@ function addHeld({ a, b }) {
   return new Promise((resolve) => {
     ends.push(() => resolve(a + b))
     if (ends.length <= held) return
-    const picked = Math.floor(Math.random() * ends.length)
-    const last = ends.pop()
-    const end = picked < ends.length ? ends[picked] : last
-    if (end !== last) ends[picked] = last
+    const at = Math.floor(Math.random() * ends.length)
+    const end = ends[at]
+    ends[at] = ends.at(-1)
+    ends.pop()
     end()
   })
 }
