@@ -1,183 +1,131 @@
-// npm run benchmark [-- --runs 5 --tasks 50000]
+// npm run benchmark                                     everything, five times: RESULTS.md and the charts (40 minutes)
+// npm run benchmark -- --quick                          each case once, with fewer tasks (2 minutes)
+// npm run benchmark -- --only drain-100,awaited-1000 --queues dothis,bee-queue --runs 3
 //
-// Client, worker and Redis are three processes; Redis is new for each case of each run, and the cases take
-// turns, so that a machine that slows down slows all of them. Where the figures in README come from.
+// Only a full run writes; the others print. In each run the queues take turns case by case, so that a machine
+// that slows down slows all of them, and each has a new Redis and new processes.
 
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import os from 'node:os'
-import { fileURLToPath } from 'node:url'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { startRedis } from '../scripts/redis.mjs'
-import { buildAddon, installPackages, installRedis, orExplain } from '../scripts/setup.mjs'
+import { buildAddon, installPackages, installRedis, orExplain, SetupError } from '../scripts/setup.mjs'
+import { cases } from './cases.mjs'
+import { charts } from './charts.mjs'
+import { contenders, names } from './contenders.mjs'
+import { execute, info } from './execute.mjs'
+import { number } from './format.mjs'
+import { report } from './report.mjs'
 
-const CONCURRENCY = 100
-const IN_FLIGHT = 1_000
-const QUEUE = 'benchmark'
+const RUNS = 5
+const QUICK_SHARE = 0.15
+const ABOUT = `Written by a full run. Client, worker and Redis are processes of their own on one machine. Tasks do nothing: their handlers
+are async functions that add two numbers, and args are 15 bytes where nothing else is said. A drain is measured from the first task taken to the last one settled in
+Redis; each worker checks that it ran every task once, and each run that nothing is left in Redis. A slower queue gets
+fewer tasks, so that all runs take about as long. How each queue is set up, and why, is in [queues/](queues); "Redis
+alone" is what [ceiling.mjs](ceiling.mjs) says. CPU and memory are medians. The machine is small, and drifts: compare
+ratios, not rates of different days; a difference under a quarter is noise.
+
+`
+const QUICK = `A quick run: ${number(100 * QUICK_SHARE)} % of the tasks, the backlog's too, so that code that has just been loaded weighs
+more. Good for finding what has become much slower, not for a figure.
+
+`
 
 await orExplain(async () => {
-  const { values } = parseArgs({
-    options: { runs: { type: 'string', default: '5' }, tasks: { type: 'string', default: '50000' } },
-  })
-  const runs = Number(values.runs)
-  const tasks = Number(values.tasks)
+  const { quick, runs, plans, queues, full } = choices()
   installPackages()
+  installPackages('benchmark')
   buildAddon()
   installRedis()
-
-  const rows = { enqueue: [], drain: [], awaited: [] }
-  let redisVersion
+  const taking = (await contenders()).filter(({ name }) => queues.includes(name))
+  const results = {}
   for (let run = 1; run <= runs; run++) {
-    console.error(`run ${run} of ${runs}`)
-    await withRedis(async (redis) => {
-      redisVersion = (await info(redis, 'server')).redis_version
-      rows.enqueue.push(await enqueue(redis, tasks))
-      rows.drain.push(await drain(redis, tasks))
-    })
-    await withRedis(async (redis) => rows.awaited.push(await awaited(redis, tasks)))
+    for (const plan of plans) {
+      for (const contender of taking.filter((one) => takesPart(one, plan, quick))) {
+        const tasks = Math.ceil(plan.tasks[contender.adapter] * (quick ? QUICK_SHARE : 1))
+        const row = await attempt(plan, contender, tasks)
+        results[plan.name] ??= {}
+        results[plan.name][contender.name] ??= []
+        results[plan.name][contender.name].push(row)
+        const found = row.error ?? `${number(row.perSecond)} tasks/s`
+        console.error(`run ${run} of ${runs}: ${plan.name}, ${contender.name}: ${found}`)
+      }
+    }
   }
-  print(rows, { runs, tasks, redisVersion })
+  const about = full ? ABOUT : quick ? QUICK : ''
+  const text = report(results, { runs, redisVersion: await redisVersion(), about })
+  console.log(text)
+  if (full) write({ 'RESULTS.md': text, ...inFolder('charts', charts(results)) })
+  const failed = Object.values(results).some(({ dothis }) => dothis?.some(({ error }) => error))
+  if (failed) process.exitCode = 1
 })
 
-async function enqueue(redis, tasks) {
-  const spent = await redisCpu(redis)
-  const client = await start('client.mjs', { url: redis.url, queue: QUEUE, tasks }).report
-  return { seconds: client.seconds, tasks, client, redisCpu: await spent() }
-}
-
-/** The tasks wait in Redis when the worker starts: from the first that it takes to the last one settled. */
-async function drain(redis, tasks) {
-  const spent = await redisCpu(redis)
-  const options = { url: redis.url, queue: QUEUE, tasks, concurrency: CONCURRENCY }
-  const worker = await start('worker.mjs', options).report
-  const row = { seconds: worker.seconds, tasks, worker, redisCpu: await spent() }
-  await expectSettled(redis)
-  return row
-}
-
-async function awaited(redis, tasks) {
-  const spent = await redisCpu(redis)
-  const shared = { url: redis.url, queue: QUEUE }
-  // One more task than is measured: the client's first call waits until the worker is there.
-  const worker = start('worker.mjs', { ...shared, tasks: tasks + 1, concurrency: CONCURRENCY })
-  const client = start('client.mjs', { ...shared, tasks, inFlight: IN_FLIGHT })
-  const [ofWorker, ofClient] = await Promise.all([worker.report, client.report])
-  const row = {
-    seconds: ofClient.seconds,
-    tasks,
-    worker: ofWorker,
-    client: ofClient,
-    redisCpu: await spent(),
+function choices() {
+  const values = flags()
+  const { quick, only, queues } = values
+  const runs = Number(values.runs ?? (quick ? 1 : RUNS))
+  if (!Number.isInteger(runs) || runs < 1) throw new SetupError(`--runs takes a number, not ${values.runs}.`)
+  const chosen = listed(
+    '--only',
+    only,
+    cases.map(({ name }) => name),
+  )
+  return {
+    quick,
+    runs,
+    plans: cases.filter(({ name }) => chosen.includes(name)),
+    queues: listed('--queues', queues, names),
+    full: !quick && !only && !queues && runs >= RUNS,
   }
-  await expectSettled(redis)
-  return row
 }
 
-async function withRedis(use) {
+function flags() {
+  const text = { type: 'string' }
+  const options = { quick: { type: 'boolean', default: false }, runs: text, only: text, queues: text }
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    throw new SetupError(error.message)
+  }
+}
+
+function listed(flag, text, known) {
+  const list = text ? text.split(',') : known
+  const strange = list.find((name) => !known.includes(name))
+  if (strange)
+    throw new SetupError(`${flag} ${strange}: there is no such one; there are ${known.join(', ')}.`)
+  return list
+}
+
+function takesPart({ adapter, setting, can }, { tasks, settings, way = 'many', shape }, quick) {
+  const fastOnly = quick || settings?.includes('fast')
+  if (fastOnly && setting === 'default' && !['dothis', 'redis'].includes(adapter)) return false
+  return adapter in tasks && (shape === 'drain' || can.includes(way))
+}
+
+// A peer that fails must not cost the figures of the half hour before: the report tells of it.
+async function attempt(plan, contender, tasks) {
+  try {
+    return await execute(plan, contender, tasks)
+  } catch (error) {
+    return { error: error.message }
+  }
+}
+
+async function redisVersion() {
   const redis = await startRedis()
   try {
-    await use(redis)
+    return (await info(redis, 'server')).redis_version
   } finally {
     await redis.stop()
   }
 }
 
-/** Runs a program of this folder; `report` is the one message that it sends before it ends. */
-function start(file, options) {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(options)])
-  let message
-  child.once('message', (sent) => {
-    message = sent
-  })
-  const report = once(child, 'exit').then(([code, signal]) => {
-    if (code === 0 && message) return message
-    throw new Error(`${file} ended with ${signal ?? `code ${code}`}${message ? '' : ' and no report'}`)
-  })
-  return { report }
+function inFolder(folder, files) {
+  return Object.fromEntries(Object.entries(files).map(([name, text]) => [`${folder}/${name}`, text]))
 }
 
-// A fast figure for tasks that were not run would be no figure.
-async function expectSettled(redis) {
-  const left = await Promise.all(
-    ['pending', 'executing'].map((list) => redis.cli('LLEN', `${QUEUE}:${list}`)),
-  )
-  if (left.some((length) => length !== '0')) throw new Error(`tasks left in Redis: ${left.join(' and ')}`)
-}
-
-/** Starts to count Redis' CPU seconds; the function that it gives says how many were spent since. */
-async function redisCpu(redis) {
-  const total = async () => {
-    const { used_cpu_sys, used_cpu_user } = await info(redis, 'cpu')
-    return Number(used_cpu_sys) + Number(used_cpu_user)
-  }
-  const before = await total()
-  return async () => (await total()) - before
-}
-
-async function info(redis, section) {
-  const lines = (await redis.cli('INFO', section)).split(/\r?\n/)
-  return Object.fromEntries(lines.filter((line) => line.includes(':')).map((line) => line.split(/:(.*)/)))
-}
-
-function print(rows, { runs, tasks, redisVersion }) {
-  const [cpu] = os.cpus()
-  const memory = Math.round(os.totalmem() / 2 ** 30)
-  console.log(`
-${new Date().toISOString().slice(0, 10)}, ${cpu.model}, ${os.cpus().length} cores, ${memory} GiB, ${os.type()} ${os.release()}
-Node ${process.version}, Redis ${redisVersion} on loopback, no persistence; client, worker and Redis share the cores
-${tasks} tasks a run, ${runs} runs, medians (lowest–highest)
-`)
-  const table = [
-    [
-      '',
-      'tasks/s',
-      'p50 ms',
-      'p99 ms',
-      ...columns('CPU µs/task', 'client', 'worker', 'Redis'),
-      ...columns('peak MiB', 'client', 'worker'),
-    ],
-    row('enqueueMany, 1,000 a call', rows.enqueue),
-    row(`drain, concurrency ${CONCURRENCY}`, rows.drain),
-    row(
-      `awaited calls, ${IN_FLIGHT.toLocaleString('en')} in flight, concurrency ${CONCURRENCY}`,
-      rows.awaited,
-    ),
-  ]
-  const widths = table[0].map((_, column) => Math.max(...table.map((line) => line[column].length)))
-  const pad = (text, column) => (column ? text.padStart(widths[column]) : text.padEnd(widths[column]))
-  const lines = table.map((line) => `| ${line.map(pad).join(' | ')} |`)
-  const rule = `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`
-  console.log([lines[0], rule, ...lines.slice(1)].join('\n'))
-}
-
-function columns(what, ...whose) {
-  return whose.map((name) => `${name} ${what}`)
-}
-
-function row(name, results) {
-  const cell = (read, digits = 0) => spread(results.map(read), digits)
-  const perTask = (who) =>
-    cell((result) => (result[who] ? result[who].cpuSeconds / result.tasks : Number.NaN) * 1e6, 1)
-  const peak = (who) => cell((result) => (result[who] ? result[who].peakRss / 2 ** 20 : Number.NaN))
-  return [
-    name,
-    cell((result) => result.tasks / result.seconds),
-    cell((result) => result.client?.p50 ?? Number.NaN, 1),
-    cell((result) => result.client?.p99 ?? Number.NaN, 1),
-    perTask('client'),
-    perTask('worker'),
-    cell((result) => (result.redisCpu / result.tasks) * 1e6, 1),
-    peak('client'),
-    peak('worker'),
-  ]
-}
-
-function spread(values, digits) {
-  if (values.some(Number.isNaN)) return '-'
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = sorted.length / 2
-  const median = (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2
-  const show = (value) =>
-    value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
-  return `${show(median)} (${show(sorted[0])}–${show(sorted.at(-1))})`
+function write(files) {
+  mkdirSync(new URL('charts', import.meta.url), { recursive: true })
+  for (const [name, text] of Object.entries(files)) writeFileSync(new URL(name, import.meta.url), text)
 }

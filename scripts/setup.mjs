@@ -20,12 +20,13 @@ export function setup({ tests = false } = {}) {
   if (tests) installPythonPeer()
 }
 
-export function installPackages() {
-  const stamp = join(root, 'node_modules/.dothis-stamp')
-  const wanted = hash(['package-lock.json'])
+/** Those of the package itself, or of a folder that has its own, as the benchmark does. */
+export function installPackages(folder = '.') {
+  const stamp = join(root, folder, 'node_modules/.dothis-stamp')
+  const wanted = hash([join(folder, 'package-lock.json')])
   if (read(stamp) === wanted) return
-  step('installing npm packages')
-  run('npm', ['ci'])
+  step(`installing npm packages${folder === '.' ? '' : ` of ${folder}/`}`)
+  run('npm', ['ci', '--prefix', folder])
   writeFileSync(stamp, wanted)
 }
 
