@@ -197,7 +197,7 @@ class Worker extends Emitter {
     else this.#whenClosed.resolve()
   }
 
-  #start([, run, id, name, args, created, attempt]) {
+  #start([, run, id, name, args, created, attempt = 1]) {
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'

@@ -261,7 +261,11 @@ impl Broker {
                                     .arg(exception.as_deref().unwrap_or("")),
                                 Outcome::Cancelled(reason) => call.arg("c").arg(reason).arg(""),
                             };
-                            call.arg(ttl(*keep));
+                            if *keep == exchange.keep {
+                                call.arg("=");
+                            } else {
+                                call.arg(ttl(*keep));
+                            }
                         }
                         End::Retry {
                             reason,

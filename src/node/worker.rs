@@ -22,7 +22,7 @@ use crate::worker::run::{Abort, Ran};
 use crate::worker::{Handlers, Options, Report, Rules, Worker};
 
 /// Kinds of items in a worker's mailbox; `lib/worker.js` reads them.
-const TASK: u32 = 0; // run, id, function, args, pending-created or null, attempt
+const TASK: u32 = 0; // run, id, function, args, pending-created or null[, attempt if not 1]
 const ABORT: u32 = 1; // run, kind, reason or milliseconds
 const DROPPED: u32 = 2; // 0, id, why
 const LOST: u32 = 3; // 0, id
@@ -175,7 +175,10 @@ impl NativeWorker {
                     Some(created) => item.text(created),
                     None => item.json("null"),
                 };
-                let item = item.json(&task.attempt.to_string());
+                let item = match task.attempt {
+                    1 => item,
+                    attempt => item.json(&attempt.to_string()),
+                };
                 text.push(',');
                 text.push_str(&item.end());
             }

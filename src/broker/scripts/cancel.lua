@@ -30,18 +30,18 @@ for i = 8, #ARGV do
     what = 'not a hash'
   elseif found[1] == 'finished' then
     what = 'finished'
-  elseif not found[1] and not found[4] and redis.call('EXISTS', key) == 0 then
+  elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     what = 'missing'
   elseif found[1] ~= 'executing' and withdraw(KEYS[2], KEYS[1], id) then
-    settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '')
+    settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '', true)
     what = 'cancelled'
   else
     what = 'executing'
-    redis.call('HSETNX', key, 'cancel', reason)
-    redis.call('HSETNX', key, 'options', '{}') -- whoever takes it, were it pushed only now, looks
-    reason = redis.call('HGET', key, 'cancel')
+    call('HSETNX', key, 'cancel', reason)
+    call('HSETNX', key, 'options', '{}') -- whoever takes it, were it pushed only now, looks
+    reason = call('HGET', key, 'cancel')
     if ARGV[4] ~= '' then
-      redis.call('PUBLISH', ARGV[4], 'task:kill:' .. key)
+      call('PUBLISH', ARGV[4], 'task:kill:' .. key)
     end
   end
   answers[#answers + 1] = { what, reason }

@@ -19,12 +19,13 @@
 -- One step, because an id that is pending must have its hash, and the other way round.
 -- Safe to repeat after an answer that was lost: whether the call was carried out is noted under
 -- its place. Looking for its tasks would not do: they may have run, and have been removed.
+local call = redis.call
 local prefix, now = ARGV[1], ARGV[2]
-redis.call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
-redis.call('ZCARD', KEYS[2])
+call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
+call('ZCARD', KEYS[2])
 local answers = {}
 
-if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
+if ARGV[5] == '1' and call('HGET', KEYS[3], ARGV[4]) == now then
   local seen = {}
   for i = 6, #ARGV, 5 do
     local id = ARGV[i]
@@ -39,8 +40,8 @@ if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
   return answers
 end
 
-if redis.call('HSET', KEYS[3], ARGV[4], now) == 1 then
-  redis.call('PEXPIRE', KEYS[3], 86400000)
+if call('HSET', KEYS[3], ARGV[4], now) == 1 then
+  call('PEXPIRE', KEYS[3], 86400000)
 end
 
 local clock
@@ -49,7 +50,7 @@ local function at(time)
     return tonumber(string.sub(time, 2))
   end
   if not clock then
-    local parts = redis.call('TIME')
+    local parts = call('TIME')
     clock = parts[1] * 1000 + math.floor(parts[2] / 1000)
   end
   return clock + tonumber(time)
@@ -57,8 +58,8 @@ end
 
 local ids, wake = {}, false
 local function put_off(member, time)
-  redis.call('ZADD', KEYS[2], time, member)
-  wake = wake or redis.call('ZRANGE', KEYS[2], 0, 0)[1] == member
+  call('ZADD', KEYS[2], time, member)
+  wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == member
 end
 
 for i = 6, #ARGV, 5 do
@@ -69,28 +70,30 @@ for i = 6, #ARGV, 5 do
     again, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
   end
   local answer = 1
-  if redis.call('EXISTS', key) == 1 then
+  if call('EXISTS', key) == 1 then
     local state = redis.pcall('HGET', key, 'state')
     if type(state) == 'table' then
       answer = -1
     elseif again == '1' and state == 'finished' then
-      redis.call('DEL', key)
+      call('DEL', key)
     else
       answer = 0
     end
   end
   if answer == 1 then
-    redis.call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-      'pending-created', now)
-    if reply_to ~= '' then
-      redis.call('HSET', key, 'reply-to', reply_to)
+    if reply_to == '' then
+      call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+        'pending-created', now)
+    else
+      call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+        'pending-created', now, 'reply-to', reply_to)
     end
     if options ~= '' then
-      redis.call('HSET', key, 'options', options)
+      call('HSET', key, 'options', options)
     end
     if expires ~= '' then
       local time = at(expires)
-      redis.call('HSET', key, 'expires', string.format('%.0f', time))
+      call('HSET', key, 'expires', string.format('%.0f', time))
       put_off('expire:' .. id, time)
     end
     if start ~= '' then
@@ -102,9 +105,9 @@ for i = 6, #ARGV, 5 do
   answers[#answers + 1] = answer
 end
 if #ids > 0 then
-  redis.call('LPUSH', KEYS[1], unpack(ids))
+  call('LPUSH', KEYS[1], unpack(ids))
 end
 if wake then
-  redis.call('PUBLISH', ARGV[3], 'due')
+  call('PUBLISH', ARGV[3], 'due')
 end
 return answers

@@ -13,7 +13,7 @@
 -- ARGV[6]  how many tasks to take, at most
 -- ARGV[7]  bytes of args after which no more are taken
 -- ARGV[8]  '1' where this call is the repetition of one whose answer was lost
--- ARGV[9]  ttl of a task that has expired
+-- ARGV[9]  the worker's own ttl: of a task that has expired, and where c is '='
 -- ARGV[10…] six for each task that ran: id, owner, kind, a, b, c. Kinds:
 --          v, s, f, c as settle.lua has them, with c = ttl
 --          r to be run again: a = why, b = the next attempt's number, c = milliseconds until then
@@ -31,65 +31,67 @@ local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 
 -- Keys of another type: fail before anything is written.
-redis.call('LLEN', pending)
-redis.call('LLEN', executing)
+call('LLEN', pending)
+call('LLEN', executing)
 
 local KEPT_ERRORS = 10
 
 local function run_again(key, id, reply_to, why, attempt, delay)
-  local more = redis.call('HMGET', key, 'cancel', 'expires', 'options')
+  local more = call('HMGET', key, 'cancel', 'expires', 'options')
   if more[1] then
-    return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
+    return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '', true)
   end
-  redis.call('HSET', key, 'state', 'pending', 'attempt', attempt,
+  call('HSET', key, 'state', 'pending', 'attempt', attempt,
     'error-' .. (attempt - 1), now .. ' ' .. why)
-  redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-  redis.call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
+  call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
+  call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
   if more[2] then
-    redis.call('ZADD', due, more[2], 'expire:' .. id)
+    call('ZADD', due, more[2], 'expire:' .. id)
   end
   if delay == '0' then
-    redis.call('LPUSH', pending, id)
+    call('LPUSH', pending, id)
   else
-    redis.call('ZADD', due, milliseconds() + delay, 'start:' .. id)
+    call('ZADD', due, milliseconds() + delay, 'start:' .. id)
   end
 end
 
-local function written_before(key, found, kind, attempt)
+local function written_before(key, finished, kind, attempt)
   if kind == 'r' then
-    local error = redis.call('HGET', key, 'error-' .. (attempt - 1))
+    local error = call('HGET', key, 'error-' .. (attempt - 1))
     return error and string.sub(error, 1, #now) == now
   end
-  return found[2] == 'finished' and found[3] == now
+  return finished == now
 end
 
-local written = {}
+local written, through = {}, {}
 for i = 10, #ARGV, 6 do
   local id, kind = ARGV[i], ARGV[i + 2]
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'state', 'finished-created', 'reply-to')
+  local found = redis.pcall('HMGET', key, 'owner', 'reply-to', 'finished-created', 'cancel')
   local answer = 0
-  if not found.err then
-    if found[1] == ARGV[i + 1] then
-      if kind == 'r' then
-        run_again(key, id, found[4], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
-      else
-        settle(key, id, now, found[4], ARGV[i + 5], kind, ARGV[i + 3], ARGV[i + 4])
-      end
-      redis.call('LREM', executing, -1, id)
-      answer = 1
-    elseif not found[2] and redis.call('EXISTS', key) == 0 then
-      redis.call('LREM', executing, -1, id) -- deleted while it ran: nobody else will take it out
-      answer = repeated and 1 or 0 -- or removed by this very call, the first time
-    elseif written_before(key, found, kind, ARGV[i + 4]) then
-      answer = 1
+  if found.err then
+    -- Not a hash: written by somebody else.
+  elseif found[1] == ARGV[i + 1] then
+    if kind == 'r' then
+      run_again(key, id, found[2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+    else
+      local ttl = ARGV[i + 5] == '=' and ARGV[9] or ARGV[i + 5]
+      settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4], found[3] or found[4])
     end
+    through[#through + 1] = id
+    answer = 1
+  elseif not found[1] and call('EXISTS', key) == 0 then
+    through[#through + 1] = id -- deleted while it ran: nobody else will take it out
+    answer = repeated and 1 or 0 -- or removed by this very call, the first time
+  elseif written_before(key, found[3], kind, ARGV[i + 4]) then
+    answer = 1
   end
   written[#written + 1] = answer
 end
+take_out(executing, through)
 
 local taken, dropped = {}, {}
-local alive = want == 0 and 1 or redis.call('EXISTS', KEYS[4])
+local alive = want == 0 and 1 or call('EXISTS', KEYS[4])
 
 local function finish()
   announce(ARGV[2], ARGV[3])
@@ -107,7 +109,7 @@ local function take(id, found, options, attempt)
 end
 
 if repeated then
-  local ids = redis.call('LRANGE', executing, 0, -1)
+  local ids = call('LRANGE', executing, 0, -1)
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
@@ -122,25 +124,25 @@ end
 
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
-  local more = redis.call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel')
+  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel')
   if more[4] then
-    settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
+    settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '', true)
     return true
   end
   if more[2] then
     if (tonumber(more[2]) or 0) <= milliseconds() then
       local which = more[1] and 'attempt ' .. more[1] or 'it'
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
-        'expired: ' .. which .. ' had not begun by then', '')
-      redis.call('ZREM', due, 'expire:' .. id)
+        'expired: ' .. which .. ' had not begun by then', '', true)
+      call('ZREM', due, 'expire:' .. id)
       return true
     end
-    redis.call('ZREM', due, 'expire:' .. id)
+    call('ZREM', due, 'expire:' .. id)
   end
   return false, more[1]
 end
 
-local ids = want > 0 and alive == 1 and redis.call('RPOP', pending, want) or {}
+local ids = want > 0 and alive == 1 and call('RPOP', pending, want) or {}
 local started, bytes = {}, 0
 for i, id in ipairs(ids) do
   if bytes >= budget then
@@ -148,31 +150,30 @@ for i, id in ipairs(ids) do
     for j = #ids, i, -1 do
       back[#back + 1] = ids[j]
     end
-    redis.call('RPUSH', pending, unpack(back))
+    call('RPUSH', pending, unpack(back))
     break
   end
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state', 'owner',
-    'options')
+  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state', 'options')
   local why, attempt
   if found.err then
     why = 'not a hash'
   elseif found[4] == 'finished' then
     why = 'finished'
   elseif found[4] == 'executing'
-    and (found[5] == owner or redis.call('LPOS', executing, id)) then
+    and (call('HGET', key, 'owner') == owner or call('LPOS', executing, id)) then
     why = 'executing'
-  elseif not found[1] and not found[4] and redis.call('EXISTS', key) == 0 then
+  elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     why = 'missing'
-  elseif found[6] then
+  elseif found[5] then
     local ended
-    ended, attempt = ends(key, id, found[6])
+    ended, attempt = ends(key, id, found[5])
     why = ended and 'ended'
   end
   if not why then
-    redis.call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
+    call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
     started[#started + 1] = id
-    take(id, found, found[6], attempt)
+    take(id, found, found[5], attempt)
     bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
     dropped[#dropped + 1] = id
@@ -180,6 +181,6 @@ for i, id in ipairs(ids) do
   end
 end
 if #started > 0 then
-  redis.call('LPUSH', executing, unpack(started))
+  call('LPUSH', executing, unpack(started))
 end
 return finish()

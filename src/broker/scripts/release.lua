@@ -22,49 +22,50 @@
 -- worker that comes back to life finishes the task before this or has lost it. A task that this
 -- owner has lost is left alone, which also makes the call safe to repeat.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
-redis.call('LLEN', pending)
-redis.call('LLEN', executing)
+call('LLEN', pending)
+call('LLEN', executing)
 
 local dead = {}
 local function is_dead(owner)
   local worker = string.match(owner, '^(.*):') or owner
   if dead[worker] == nil then
-    dead[worker] = redis.call('EXISTS', ARGV[4] .. worker) == 0
+    dead[worker] = call('EXISTS', ARGV[4] .. worker) == 0
   end
   return dead[worker]
 end
 
-local back = {}
+local back, through = {}, {}
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
   local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires')
   local ours = not found.err
   if ours and owner == '' then
-    ours = not found[1] and redis.call('LPOS', executing, id) and found[2] ~= 'finished'
+    ours = not found[1] and call('LPOS', executing, id) and found[2] ~= 'finished'
   elseif ours then
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
-    local lost = ARGV[6] ~= '' and redis.call('HINCRBY', key, 'lost', 1) or 0
+    local lost = ARGV[6] ~= '' and call('HINCRBY', key, 'lost', 1) or 0
     if found[3] then
-      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
+      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '', true)
     elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
-        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
+        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '', true)
     else
-      redis.call('HSET', key, 'state', 'pending')
-      redis.call('HDEL', key, 'owner', 'executing-created')
+      call('HSET', key, 'state', 'pending')
+      call('HDEL', key, 'owner', 'executing-created')
       if found[6] then
-        redis.call('ZADD', due, found[6], 'expire:' .. id)
+        call('ZADD', due, found[6], 'expire:' .. id)
       end
       back[#back + 1] = id
     end
-    redis.call('LREM', executing, -1, id)
+    through[#through + 1] = id
   end
 end
+take_out(executing, through)
 if #back > 0 then
-  redis.call('RPUSH', pending, unpack(back))
+  call('RPUSH', pending, unpack(back))
 end
 announce(ARGV[2], ARGV[3])
 return { #back, #settled }

@@ -1,11 +1,13 @@
 -- The settle step, put before every script that ends tasks: whatever happens when a task ends
 -- happens here, within the step that ends it. Defines
 --
---   settle(key, id, now, reply_to, ttl, kind, a, b)   makes the hash final. Kinds:
+--   settle(key, id, now, reply_to, ttl, kind, a, b, stale)   makes the hash final. Kinds:
 --       v successful, a = result-value    s successful without a value
 --       f failed, a = error-reason, b = error-exception ('' for none)
 --       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
 --     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
+--     stale: whether fields of an earlier end, or of a cancellation, may be there
+--   take_out(list, ids)               takes ids out of a list, each once
 --   announce(results, reply_prefix)   sends the outcomes to the processes that wait, grouped by
 --     process, then the wire's message for each task. Last, because the hash must be final by then.
 --   result_ttl(options, default)      the ttl of a task that no worker ended
@@ -18,6 +20,7 @@ local INLINE = 16384
 -- How long a task that is not to be kept stays where somebody waits, in case the reply is lost.
 local REREAD = 60000
 
+local call = redis.call
 local settled, replies, addresses = {}, {}, {}
 
 local function netstring(text)
@@ -25,37 +28,34 @@ local function netstring(text)
 end
 
 local function milliseconds()
-  local time = redis.call('TIME')
+  local time = call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function settle(key, id, now, reply_to, ttl, kind, a, b)
-  if kind == 'v' then
-    redis.call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
-      'finished-created', now)
-    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'error-reason',
-      'error-exception')
-  elseif kind == 's' then
-    redis.call('HSET', key, 'state', 'finished', 'result', 'successful', 'finished-created', now)
-    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'result-value',
-      'error-reason', 'error-exception')
-  elseif kind == 'c' then
-    redis.call('HSET', key, 'state', 'finished', 'result', 'failed', 'cancelled', '1',
-      'error-reason', a == '' and 'cancelled' or 'cancelled: ' .. a, 'finished-created', now)
-    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'result-value', 'error-exception')
-  else
-    redis.call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
-      'finished-created', now)
-    redis.call('HDEL', key, 'owner', 'reply-to', 'cancel', 'cancelled', 'result-value',
-      'error-exception')
-    if b ~= '' then
-      redis.call('HSET', key, 'error-exception', b)
-    end
+local function settle(key, id, now, reply_to, ttl, kind, a, b, stale)
+  if stale then
+    call('HDEL', key, 'cancel', 'cancelled', 'result-value', 'error-reason', 'error-exception')
   end
+  if kind == 'v' then
+    call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
+      'finished-created', now)
+  elseif kind == 's' then
+    call('HSET', key, 'state', 'finished', 'result', 'successful', 'finished-created', now)
+  elseif kind == 'c' then
+    call('HSET', key, 'state', 'finished', 'result', 'failed', 'cancelled', '1', 'error-reason',
+      a == '' and 'cancelled' or 'cancelled: ' .. a, 'finished-created', now)
+  elseif b == '' then
+    call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
+      'finished-created', now)
+  else
+    call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
+      'error-exception', b, 'finished-created', now)
+  end
+  call('HDEL', key, 'owner', 'reply-to')
   if ttl == '0' and not reply_to then
-    redis.call('DEL', key)
+    call('DEL', key)
   elseif ttl ~= '' then
-    redis.call('PEXPIRE', key, ttl == '0' and REREAD or ttl)
+    call('PEXPIRE', key, ttl == '0' and REREAD or ttl)
   end
   settled[#settled + 1] = key
   if not reply_to then
@@ -84,10 +84,10 @@ end
 
 local function announce(results, reply_prefix)
   for _, address in ipairs(addresses) do
-    redis.call('PUBLISH', reply_prefix .. address, table.concat(replies[address]))
+    call('PUBLISH', reply_prefix .. address, table.concat(replies[address]))
   end
   for _, key in ipairs(settled) do
-    redis.call('PUBLISH', results, key)
+    call('PUBLISH', results, key)
   end
 end
 
@@ -101,7 +101,62 @@ local function result_ttl(options, default)
   return ttl == cjson.null and '' or default
 end
 
+-- One by one where they are few. Where they are many, `LREM` would go through the list again for
+-- each: here it is read once, from the end where the oldest are, in windows until all are found;
+-- what is found is overwritten, and taken out in one go.
+local FEW, WINDOW, GONE = 4, 512, ''
+
+local function take_out(list, ids)
+  if #ids <= FEW then
+    for _, id in ipairs(ids) do
+      call('LREM', list, -1, id)
+    end
+    return
+  end
+  local wanted, left = {}, 0
+  for _, id in ipairs(ids) do
+    if not wanted[id] then
+      wanted[id] = true
+      left = left + 1
+    end
+  end
+  local length = call('LLEN', list)
+  if length <= WINDOW then
+    local kept = {}
+    for _, id in ipairs(call('LRANGE', list, 0, -1)) do
+      if wanted[id] then
+        wanted[id] = nil
+      else
+        kept[#kept + 1] = id
+      end
+    end
+    if #kept < length then
+      call('DEL', list)
+      if #kept > 0 then
+        call('RPUSH', list, unpack(kept))
+      end
+    end
+    return
+  end
+  local found, last = 0, length - 1
+  while left > 0 and last >= 0 do
+    local first = math.max(0, last - WINDOW + 1)
+    local window = call('LRANGE', list, first, last)
+    for i = #window, 1, -1 do
+      if wanted[window[i]] then
+        wanted[window[i]] = nil
+        call('LSET', list, first + i - 1, GONE)
+        found, left = found + 1, left - 1
+      end
+    end
+    last = first - 1
+  end
+  if found > 0 then
+    call('LREM', list, -found, GONE)
+  end
+end
+
 local function withdraw(due, pending, id)
-  redis.call('ZREM', due, 'expire:' .. id)
-  return redis.call('ZREM', due, 'start:' .. id) == 1 or redis.call('LREM', pending, -1, id) > 0
+  call('ZREM', due, 'expire:' .. id)
+  return call('ZREM', due, 'start:' .. id) == 1 or call('LREM', pending, -1, id) > 0
 end

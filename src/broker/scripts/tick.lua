@@ -23,30 +23,30 @@ local pending, due, workers = KEYS[1], KEYS[2], KEYS[3]
 local MOST, SEARCHED = 100, 10000
 
 local clock = milliseconds()
-redis.call('LLEN', pending)
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MOST)) do
-  redis.call('ZREM', due, member)
+call('LLEN', pending)
+for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MOST)) do
+  call('ZREM', due, member)
   local what, id = string.match(member, '^(%a+):(.*)$')
   local key = ARGV[1] .. (id or '')
   local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt')
   if not found or found.err or found[1] ~= 'pending' then
     -- Deleted, or written by somebody else: nothing of ours.
   elseif what == 'start' then
-    redis.call('LPUSH', pending, id)
-  elseif what == 'expire' and redis.call('LLEN', pending) <= SEARCHED
+    call('LPUSH', pending, id)
+  elseif what == 'expire' and call('LLEN', pending) <= SEARCHED
     and withdraw(due, pending, id) then
     local which = found[4] and 'attempt ' .. found[4] or 'it'
     settle(key, id, ARGV[4], found[2], result_ttl(found[3], ARGV[5]), 'f',
-      'expired: ' .. which .. ' had not begun by then', '')
+      'expired: ' .. which .. ' had not begun by then', '', true)
   end
 end
 announce(ARGV[2], ARGV[3])
 
-local next = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
-local answer = { clock, next and math.max(0, math.ceil(next - clock)) or -1, redis.call('LLEN', pending) }
+local next = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
+local answer = { clock, next and math.max(0, math.ceil(next - clock)) or -1, call('LLEN', pending) }
 if ARGV[6] ~= '0' then
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', clock, 'LIMIT', 0, MOST)) do
-    redis.call('ZADD', workers, clock + ARGV[6], worker)
+  for _, worker in ipairs(call('ZRANGEBYSCORE', workers, '-inf', clock, 'LIMIT', 0, MOST)) do
+    call('ZADD', workers, clock + ARGV[6], worker)
     answer[#answer + 1] = worker
   end
 end
