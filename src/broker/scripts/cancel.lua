@@ -33,7 +33,7 @@ for i = 8, #ARGV do
   elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     what = 'missing'
   elseif found[1] ~= 'executing' and withdraw(KEYS[2], KEYS[1], id) then
-    settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '', true)
+    settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '')
     what = 'cancelled'
   else
     what = 'executing'

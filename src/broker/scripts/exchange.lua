@@ -39,7 +39,7 @@ local KEPT_ERRORS = 10
 local function run_again(key, id, reply_to, why, attempt, delay)
   local more = call('HMGET', key, 'cancel', 'expires', 'options')
   if more[1] then
-    return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '', true)
+    return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
   end
   call('HSET', key, 'state', 'pending', 'attempt', attempt,
     'error-' .. (attempt - 1), now .. ' ' .. why)
@@ -55,19 +55,19 @@ local function run_again(key, id, reply_to, why, attempt, delay)
   end
 end
 
-local function written_before(key, finished, kind, attempt)
+local function written_before(key, kind, attempt)
   if kind == 'r' then
     local error = call('HGET', key, 'error-' .. (attempt - 1))
     return error and string.sub(error, 1, #now) == now
   end
-  return finished == now
+  return call('HGET', key, 'finished-created') == now
 end
 
 local written, through = {}, {}
 for i = 10, #ARGV, 6 do
   local id, kind = ARGV[i], ARGV[i + 2]
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'reply-to', 'finished-created', 'cancel')
+  local found = redis.pcall('HMGET', key, 'owner', 'reply-to')
   local answer = 0
   if found.err then
     -- Not a hash: written by somebody else.
@@ -76,14 +76,14 @@ for i = 10, #ARGV, 6 do
       run_again(key, id, found[2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     else
       local ttl = ARGV[i + 5] == '=' and ARGV[9] or ARGV[i + 5]
-      settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4], found[3] or found[4])
+      settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4])
     end
     through[#through + 1] = id
     answer = 1
   elseif not found[1] and call('EXISTS', key) == 0 then
     through[#through + 1] = id -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
-  elseif written_before(key, found[3], kind, ARGV[i + 4]) then
+  elseif written_before(key, kind, ARGV[i + 4]) then
     answer = 1
   end
   written[#written + 1] = answer
@@ -126,14 +126,14 @@ end
 local function ends(key, id, options)
   local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel')
   if more[4] then
-    settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '', true)
+    settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
     return true
   end
   if more[2] then
     if (tonumber(more[2]) or 0) <= milliseconds() then
       local which = more[1] and 'attempt ' .. more[1] or 'it'
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
-        'expired: ' .. which .. ' had not begun by then', '', true)
+        'expired: ' .. which .. ' had not begun by then', '')
       call('ZREM', due, 'expire:' .. id)
       return true
     end

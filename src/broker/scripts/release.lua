@@ -48,10 +48,10 @@ for i = #ARGV - 1, 9, -2 do
   if ours then
     local lost = ARGV[6] ~= '' and call('HINCRBY', key, 'lost', 1) or 0
     if found[3] then
-      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '', true)
+      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
     elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
-        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '', true)
+        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
     else
       call('HSET', key, 'state', 'pending')
       call('HDEL', key, 'owner', 'executing-created')

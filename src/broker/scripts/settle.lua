@@ -1,12 +1,11 @@
 -- The settle step, put before every script that ends tasks: whatever happens when a task ends
 -- happens here, within the step that ends it. Defines
 --
---   settle(key, id, now, reply_to, ttl, kind, a, b, stale)   makes the hash final. Kinds:
+--   settle(key, id, now, reply_to, ttl, kind, a, b)   makes the hash final. Kinds:
 --       v successful, a = result-value    s successful without a value
 --       f failed, a = error-reason, b = error-exception ('' for none)
 --       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
 --     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
---     stale: whether fields of an earlier end, or of a cancellation, may be there
 --   take_out(list, ids)               takes ids out of a list, each once
 --   announce(results, reply_prefix)   sends the outcomes to the processes that wait, grouped by
 --     process, then the wire's message for each task. Last, because the hash must be final by then.
@@ -32,24 +31,34 @@ local function milliseconds()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function settle(key, id, now, reply_to, ttl, kind, a, b, stale)
-  if stale then
-    call('HDEL', key, 'cancel', 'cancelled', 'result-value', 'error-reason', 'error-exception')
-  end
+-- What is left of an earlier end, where somebody made a finished task pending again by hand.
+local STALE = {
+  v = { 'error-reason', 'error-exception', 'cancelled' },
+  s = { 'error-reason', 'error-exception', 'cancelled', 'result-value' },
+  c = { 'error-exception', 'result-value' },
+  f = { 'error-exception', 'result-value', 'cancelled' },
+}
+
+local function settle(key, id, now, reply_to, ttl, kind, a, b)
+  local fresh -- whether all fields but the state are new
   if kind == 'v' then
-    call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
-      'finished-created', now)
+    fresh = call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
+      'finished-created', now) == 3
   elseif kind == 's' then
-    call('HSET', key, 'state', 'finished', 'result', 'successful', 'finished-created', now)
+    fresh = call('HSET', key, 'state', 'finished', 'result', 'successful', 'finished-created', now) == 2
   elseif kind == 'c' then
-    call('HSET', key, 'state', 'finished', 'result', 'failed', 'cancelled', '1', 'error-reason',
-      a == '' and 'cancelled' or 'cancelled: ' .. a, 'finished-created', now)
-  elseif b == '' then
-    call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
-      'finished-created', now)
+    call('HDEL', key, 'cancel')
+    fresh = call('HSET', key, 'state', 'finished', 'result', 'failed', 'cancelled', '1', 'error-reason',
+      a == '' and 'cancelled' or 'cancelled: ' .. a, 'finished-created', now) == 4
   else
-    call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
-      'error-exception', b, 'finished-created', now)
+    fresh = call('HSET', key, 'state', 'finished', 'result', 'failed', 'error-reason', a,
+      'finished-created', now) == 3
+  end
+  if not fresh then
+    call('HDEL', key, unpack(STALE[kind]))
+  end
+  if kind == 'f' and b ~= '' then
+    call('HSET', key, 'error-exception', b)
   end
   call('HDEL', key, 'owner', 'reply-to')
   if ttl == '0' and not reply_to then

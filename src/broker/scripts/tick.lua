@@ -37,7 +37,7 @@ for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MO
     and withdraw(due, pending, id) then
     local which = found[4] and 'attempt ' .. found[4] or 'it'
     settle(key, id, ARGV[4], found[2], result_ttl(found[3], ARGV[5]), 'f',
-      'expired: ' .. which .. ' had not begun by then', '', true)
+      'expired: ' .. which .. ' had not begun by then', '')
   end
 end
 announce(ARGV[2], ARGV[3])
