@@ -45,8 +45,9 @@ local function run_again(key, id, reply_to, why, attempt, delay)
     'error-' .. (attempt - 1), now .. ' ' .. why)
   redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
   redis.call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
-  if more[2] then
-    redis.call('ZADD', due, more[2], 'expire:' .. id)
+  local expires = moment(more[2])
+  if expires then
+    redis.call('ZADD', due, expires, 'expire:' .. id)
   end
   if delay == '0' then
     redis.call('LPUSH', pending, id)
@@ -128,10 +129,12 @@ local function ends(key, id, options)
     return true
   end
   if more[2] then
-    if (tonumber(more[2]) or 0) <= milliseconds() then
+    local expires = moment(more[2])
+    if not expires or tonumber(expires) <= milliseconds() then
       local which = more[1] and 'attempt ' .. more[1] or 'it'
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
-        'expired: ' .. which .. ' had not begun by then', '')
+        expires and 'expired: ' .. which .. ' had not begun by then'
+          or 'expires can\'t be used: expected milliseconds since 1970', '')
       redis.call('ZREM', due, 'expire:' .. id)
       return true
     end

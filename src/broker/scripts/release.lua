@@ -34,11 +34,18 @@ local function is_dead(owner)
   return dead[worker]
 end
 
+-- Anybody may have written the field.
+local function count(field)
+  local number = tonumber(field)
+  return number and number >= 0 and number < 1e9 and math.floor(number) or 0
+end
+
 local back = {}
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires')
+  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
+    'lost')
   local ours = not found.err
   if ours and owner == '' then
     ours = not found[1] and redis.call('LPOS', executing, id) and found[2] ~= 'finished'
@@ -46,7 +53,11 @@ for i = #ARGV - 1, 9, -2 do
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
-    local lost = ARGV[6] ~= '' and redis.call('HINCRBY', key, 'lost', 1) or 0
+    local lost = count(found[7])
+    if ARGV[6] ~= '' then
+      lost = lost + 1
+      redis.call('HSET', key, 'lost', lost)
+    end
     if found[3] then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
     elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
@@ -55,8 +66,9 @@ for i = #ARGV - 1, 9, -2 do
     else
       redis.call('HSET', key, 'state', 'pending')
       redis.call('HDEL', key, 'owner', 'executing-created')
-      if found[6] then
-        redis.call('ZADD', due, found[6], 'expire:' .. id)
+      local expires = moment(found[6])
+      if expires then
+        redis.call('ZADD', due, expires, 'expire:' .. id)
       end
       back[#back + 1] = id
     end
