@@ -26,7 +26,7 @@ for i = 8, #ARGV do
   local key = ARGV[1] .. id
   local found = redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'function')
   local what, reason = nil, ARGV[6]
-  if found.err then
+  if is_no_hash(found) then
     what = 'not a hash'
   elseif found[1] == 'finished' then
     what = 'finished'

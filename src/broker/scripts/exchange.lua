@@ -25,7 +25,8 @@
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
--- by its finished-created (or the date in its error), what it took by its owner.
+-- by its finished-created (or the date in its error), what it took by its owner. Ids leave `pending`
+-- last, so that none is lost where Redis forbids a command on the way.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
@@ -33,6 +34,7 @@ local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == 
 -- Keys of another type: fail before anything is written.
 redis.call('LLEN', pending)
 redis.call('LLEN', executing)
+redis.call('ZCARD', due)
 
 local KEPT_ERRORS = 10
 
@@ -41,19 +43,19 @@ local function run_again(key, id, reply_to, why, attempt, delay)
   if more[1] then
     return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
   end
-  redis.call('HSET', key, 'state', 'pending', 'attempt', attempt,
-    'error-' .. (attempt - 1), now .. ' ' .. why)
-  redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-  redis.call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
-  local expires = moment(more[2])
-  if expires then
-    redis.call('ZADD', due, expires, 'expire:' .. id)
-  end
   if delay == '0' then
     redis.call('LPUSH', pending, id)
   else
     redis.call('ZADD', due, milliseconds() + delay, 'start:' .. id)
   end
+  local expires = moment(more[2])
+  if expires then
+    redis.call('ZADD', due, expires, 'expire:' .. id)
+  end
+  redis.call('HSET', key, 'state', 'pending', 'attempt', attempt,
+    'error-' .. (attempt - 1), now .. ' ' .. why)
+  redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
+  redis.call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
 end
 
 local function written_before(key, found, kind, attempt)
@@ -70,7 +72,7 @@ for i = 10, #ARGV, 6 do
   local key = prefix .. id
   local found = redis.pcall('HMGET', key, 'owner', 'state', 'finished-created', 'reply-to')
   local answer = 0
-  if not found.err then
+  if not is_no_hash(found) then
     if found[1] == ARGV[i + 1] then
       if kind == 'r' then
         run_again(key, id, found[4], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
@@ -83,6 +85,9 @@ for i = 10, #ARGV, 6 do
       redis.call('LREM', executing, -1, id) -- deleted while it ran: nobody else will take it out
       answer = repeated and 1 or 0 -- or removed by this very call, the first time
     elseif written_before(key, found, kind, ARGV[i + 4]) then
+      if kind ~= 'r' then
+        redis.call('LREM', executing, -1, id) -- where the first time ended in between
+      end
       answer = 1
     end
   end
@@ -112,7 +117,7 @@ if repeated then
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
-    if not found.err and found[4] == owner then
+    if not is_no_hash(found) and found[4] == owner then
       take(ids[i], found, found[5], found[6])
     end
   end
@@ -143,39 +148,34 @@ local function ends(key, id, options)
   return false, more[1]
 end
 
-local ids = want > 0 and alive == 1 and redis.call('RPOP', pending, want) or {}
-local started, bytes = {}, 0
-for i, id in ipairs(ids) do
-  if bytes >= budget then
-    local back = {}
-    for j = #ids, i, -1 do
-      back[#back + 1] = ids[j]
-    end
-    redis.call('RPUSH', pending, unpack(back))
-    break
-  end
+local ids = want > 0 and alive == 1 and redis.call('LRANGE', pending, -want, -1) or {}
+local started, mine, bytes, left = {}, {}, 0, #ids
+while left > 0 and bytes < budget do
+  local id = ids[left]
+  left = left - 1
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state', 'owner',
+  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state',
     'options')
   local why, attempt
-  if found.err then
+  if is_no_hash(found) then
     why = 'not a hash'
   elseif found[4] == 'finished' then
     why = 'finished'
   elseif found[4] == 'executing'
-    and (found[5] == owner or redis.call('LPOS', executing, id)) then
+    and (mine[id] or redis.call('LPOS', executing, id)) then
     why = 'executing'
   elseif not found[1] and not found[4] and redis.call('EXISTS', key) == 0 then
     why = 'missing'
-  elseif found[6] then
+  elseif found[5] then
     local ended
-    ended, attempt = ends(key, id, found[6])
+    ended, attempt = ends(key, id, found[5])
     why = ended and 'ended'
   end
   if not why then
     redis.call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
     started[#started + 1] = id
-    take(id, found, found[6], attempt)
+    mine[id] = true
+    take(id, found, found[5], attempt)
     bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
     dropped[#dropped + 1] = id
@@ -184,5 +184,8 @@ for i, id in ipairs(ids) do
 end
 if #started > 0 then
   redis.call('LPUSH', executing, unpack(started))
+end
+if left < #ids then
+  redis.call('LTRIM', pending, 0, left - #ids - 1)
 end
 return finish()

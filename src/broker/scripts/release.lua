@@ -24,6 +24,7 @@
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 redis.call('LLEN', pending)
 redis.call('LLEN', executing)
+redis.call('ZCARD', due)
 
 local dead = {}
 local function is_dead(owner)
@@ -40,13 +41,13 @@ local function count(field)
   return number and number >= 0 and number < 1e9 and math.floor(number) or 0
 end
 
-local back = {}
+local back = 0
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
   local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
     'lost')
-  local ours = not found.err
+  local ours = not is_no_hash(found)
   if ours and owner == '' then
     ours = not found[1] and redis.call('LPOS', executing, id) and found[2] ~= 'finished'
   elseif ours then
@@ -64,19 +65,17 @@ for i = #ARGV - 1, 9, -2 do
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
         'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
     else
+      redis.call('RPUSH', pending, id)
+      back = back + 1
       redis.call('HSET', key, 'state', 'pending')
       redis.call('HDEL', key, 'owner', 'executing-created')
       local expires = moment(found[6])
       if expires then
         redis.call('ZADD', due, expires, 'expire:' .. id)
       end
-      back[#back + 1] = id
     end
     redis.call('LREM', executing, -1, id)
   end
 end
-if #back > 0 then
-  redis.call('RPUSH', pending, unpack(back))
-end
 announce(ARGV[2], ARGV[3])
-return { #back, #settled }
+return { back, #settled }

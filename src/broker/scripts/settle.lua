@@ -12,6 +12,8 @@
 --   milliseconds()                    Redis's own clock
 --   moment(field)                     milliseconds since 1970 as Redis takes them for a score; nil where
 --     the field, which anybody may have written, is no such number
+--   is_no_hash(found)                 whether reading a task failed because its key is something else.
+--     Any other failure (no permission) ends the script: it says nothing about the task
 --   withdraw(due, pending, id)        takes an id that has not begun out of wherever it waits;
 --     true if it was there
 
@@ -37,6 +39,16 @@ end
 local function moment(field)
   local number = tonumber(field)
   return number and number >= 0 and number < 1e16 and string.format('%.0f', number) or nil
+end
+
+local function is_no_hash(found)
+  if not found.err then
+    return false
+  end
+  if not string.find(found.err, '^WRONGTYPE') then
+    error(found.err, 0)
+  end
+  return true
 end
 
 local function settle(key, id, now, reply_to, ttl, kind, a, b)
