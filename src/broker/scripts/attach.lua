@@ -16,7 +16,9 @@ local answers = {}
 for i, key in ipairs(KEYS) do
   local found = redis.pcall('HMGET', key, 'state', 'result', 'result-value', 'error-reason',
     'error-exception', 'function', 'owner', 'reply-to', 'cancelled')
-  if found.err then
+  if found.err and not string.find(found.err, '^WRONGTYPE') then
+    error(found.err, 0) -- no permission, for instance: it says nothing about the task
+  elseif found.err then
     answers[i] = { 'not a hash' }
   elseif found[1] == 'finished' then
     answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[9] }

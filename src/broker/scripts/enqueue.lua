@@ -33,7 +33,8 @@ if ARGV[5] == '1' and call('HGET', KEYS[3], ARGV[4]) == now then
     if type(found) == 'table' then
       answers[#answers + 1] = -1
     else
-      answers[#answers + 1] = (not found or found == now) and not seen[id] and 1 or 0
+      local ours = found == now or not found and call('EXISTS', prefix .. id) == 0
+      answers[#answers + 1] = ours and not seen[id] and 1 or 0
     end
     seen[id] = true
   end
@@ -94,6 +95,7 @@ for i = 6, #ARGV, 5 do
     if expires ~= '' then
       local time = at(expires)
       call('HSET', key, 'expires', string.format('%.0f', time))
+      call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
       put_off('expire:' .. id, time)
     end
     if start ~= '' then

@@ -25,7 +25,8 @@
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
--- by its finished-created (or the date in its error), what it took by its owner.
+-- by its finished-created (or the date in its error), what it took by its owner. Ids leave `pending`
+-- last, so that none is lost where Redis forbids a command on the way.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
@@ -33,6 +34,7 @@ local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == 
 -- Keys of another type: fail before anything is written.
 call('LLEN', pending)
 call('LLEN', executing)
+call('ZCARD', due)
 
 local KEPT_ERRORS = 10
 
@@ -41,26 +43,30 @@ local function run_again(key, id, reply_to, why, attempt, delay)
   if more[1] then
     return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
   end
-  call('HSET', key, 'state', 'pending', 'attempt', attempt,
-    'error-' .. (attempt - 1), now .. ' ' .. why)
-  call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-  call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
-  if more[2] then
-    call('ZADD', due, more[2], 'expire:' .. id)
-  end
   if delay == '0' then
     call('LPUSH', pending, id)
   else
     call('ZADD', due, milliseconds() + delay, 'start:' .. id)
   end
+  local expires = moment(more[2])
+  if expires then
+    call('ZADD', due, expires, 'expire:' .. id)
+  end
+  call('HSET', key, 'state', 'pending', 'attempt', attempt,
+    'error-' .. (attempt - 1), now .. ' ' .. why)
+  call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
+  call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
 end
 
 local function written_before(key, kind, attempt)
   if kind == 'r' then
     local error = call('HGET', key, 'error-' .. (attempt - 1))
-    return error and string.sub(error, 1, #now) == now
+    if error and string.sub(error, 1, #now) == now then
+      return true
+    end
   end
-  return call('HGET', key, 'finished-created') == now
+  local found = call('HMGET', key, 'state', 'finished-created')
+  return found[1] == 'finished' and found[2] == now
 end
 
 local written, through = {}, {}
@@ -69,9 +75,7 @@ for i = 10, #ARGV, 6 do
   local key = prefix .. id
   local found = redis.pcall('HMGET', key, 'owner', 'reply-to')
   local answer = 0
-  if found.err then
-    -- Not a hash: written by somebody else.
-  elseif found[1] == ARGV[i + 1] then
+  if found[1] and found[1] == ARGV[i + 1] then
     if kind == 'r' then
       run_again(key, id, found[2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
     else
@@ -80,10 +84,15 @@ for i = 10, #ARGV, 6 do
     end
     through[#through + 1] = id
     answer = 1
+  elseif is_no_hash(found) then
+    -- Written by somebody else.
   elseif not found[1] and call('EXISTS', key) == 0 then
     through[#through + 1] = id -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
   elseif written_before(key, kind, ARGV[i + 4]) then
+    if kind ~= 'r' then
+      through[#through + 1] = id -- where the first time ended in between
+    end
     answer = 1
   end
   written[#written + 1] = answer
@@ -113,7 +122,7 @@ if repeated then
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
-    if not found.err and found[4] == owner then
+    if not is_no_hash(found) and found[4] == owner then
       take(ids[i], found, found[5], found[6])
     end
   end
@@ -130,10 +139,12 @@ local function ends(key, id, options)
     return true
   end
   if more[2] then
-    if (tonumber(more[2]) or 0) <= milliseconds() then
+    local expires = moment(more[2])
+    if not expires or tonumber(expires) <= milliseconds() then
       local which = more[1] and 'attempt ' .. more[1] or 'it'
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
-        'expired: ' .. which .. ' had not begun by then', '')
+        expires and 'expired: ' .. which .. ' had not begun by then'
+          or 'expires can\'t be used: expected milliseconds since 1970', '')
       call('ZREM', due, 'expire:' .. id)
       return true
     end
@@ -142,26 +153,21 @@ local function ends(key, id, options)
   return false, more[1]
 end
 
-local ids = want > 0 and alive == 1 and call('RPOP', pending, want) or {}
-local started, bytes = {}, 0
-for i, id in ipairs(ids) do
-  if bytes >= budget then
-    local back = {}
-    for j = #ids, i, -1 do
-      back[#back + 1] = ids[j]
-    end
-    call('RPUSH', pending, unpack(back))
-    break
-  end
+local ids = want > 0 and alive == 1 and call('LRANGE', pending, -want, -1) or {}
+local started, mine, bytes, left = {}, {}, 0, #ids
+while left > 0 and bytes < budget do
+  local id = ids[left]
+  left = left - 1
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state', 'options')
+  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state',
+    'options')
   local why, attempt
-  if found.err then
+  if is_no_hash(found) then
     why = 'not a hash'
   elseif found[4] == 'finished' then
     why = 'finished'
   elseif found[4] == 'executing'
-    and (call('HGET', key, 'owner') == owner or call('LPOS', executing, id)) then
+    and (mine[id] or call('LPOS', executing, id)) then
     why = 'executing'
   elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     why = 'missing'
@@ -173,6 +179,7 @@ for i, id in ipairs(ids) do
   if not why then
     call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
     started[#started + 1] = id
+    mine[id] = true
     take(id, found, found[5], attempt)
     bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
@@ -182,5 +189,8 @@ for i, id in ipairs(ids) do
 end
 if #started > 0 then
   call('LPUSH', executing, unpack(started))
+end
+if left < #ids then
+  call('LTRIM', pending, 0, left - #ids - 1)
 end
 return finish()

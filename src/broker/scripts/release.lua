@@ -24,6 +24,7 @@
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 call('LLEN', pending)
 call('LLEN', executing)
+call('ZCARD', due)
 
 local dead = {}
 local function is_dead(owner)
@@ -34,38 +35,48 @@ local function is_dead(owner)
   return dead[worker]
 end
 
-local back, through = {}, {}
+-- Anybody may have written the field.
+local function count(field)
+  local number = tonumber(field)
+  return number and number >= 0 and number < 1e9 and math.floor(number) or 0
+end
+
+local back, through = 0, {}
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires')
-  local ours = not found.err
+  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
+    'lost')
+  local ours = not is_no_hash(found)
   if ours and owner == '' then
     ours = not found[1] and call('LPOS', executing, id) and found[2] ~= 'finished'
   elseif ours then
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
-    local lost = ARGV[6] ~= '' and call('HINCRBY', key, 'lost', 1) or 0
+    local lost = count(found[7])
+    if ARGV[6] ~= '' then
+      lost = lost + 1
+      call('HSET', key, 'lost', lost)
+    end
     if found[3] then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
     elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
         'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
     else
+      call('RPUSH', pending, id)
+      back = back + 1
       call('HSET', key, 'state', 'pending')
       call('HDEL', key, 'owner', 'executing-created')
-      if found[6] then
-        call('ZADD', due, found[6], 'expire:' .. id)
+      local expires = moment(found[6])
+      if expires then
+        call('ZADD', due, expires, 'expire:' .. id)
       end
-      back[#back + 1] = id
     end
     through[#through + 1] = id
   end
 end
 take_out(executing, through)
-if #back > 0 then
-  call('RPUSH', pending, unpack(back))
-end
 announce(ARGV[2], ARGV[3])
-return { #back, #settled }
+return { back, #settled }

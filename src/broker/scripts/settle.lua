@@ -11,6 +11,10 @@
 --     process, then the wire's message for each task. Last, because the hash must be final by then.
 --   result_ttl(options, default)      the ttl of a task that no worker ended
 --   milliseconds()                    Redis's own clock
+--   moment(field)                     milliseconds since 1970 as Redis takes them for a score; nil where
+--     the field, which anybody may have written, is no such number
+--   is_no_hash(found)                 whether reading a task failed because its key is something else.
+--     Any other failure (no permission) ends the script: it says nothing about the task
 --   withdraw(due, pending, id)        takes an id that has not begun out of wherever it waits;
 --     true if it was there
 
@@ -18,6 +22,9 @@
 local INLINE = 16384
 -- How long a task that is not to be kept stays where somebody waits, in case the reply is lost.
 local REREAD = 60000
+
+-- Processes that are told of an end, at most: attach.lua notes as many.
+local WAITERS = 16
 
 local call = redis.call
 local settled, replies, addresses = {}, {}, {}
@@ -29,6 +36,21 @@ end
 local function milliseconds()
   local time = call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function moment(field)
+  local number = tonumber(field)
+  return number and number >= 0 and number < 1e16 and string.format('%.0f', number) or nil
+end
+
+local function is_no_hash(found)
+  if not found.err then
+    return false
+  end
+  if not string.find(found.err, '^WRONGTYPE') then
+    error(found.err, 0)
+  end
+  return true
 end
 
 -- What is left of an earlier end, where somebody made a finished task pending again by hand.
@@ -80,7 +102,12 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
   else
     reply = netstring(id) .. kind .. netstring(a)
   end
+  local told = 0
   for address in string.gmatch(reply_to, '[^,]+') do
+    told = told + 1
+    if told > WAITERS then
+      break
+    end
     local parts = replies[address]
     if not parts then
       parts = {}

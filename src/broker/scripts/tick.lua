@@ -25,16 +25,17 @@ local MOST, SEARCHED = 100, 10000
 local clock = milliseconds()
 call('LLEN', pending)
 for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MOST)) do
-  call('ZREM', due, member)
   local what, id = string.match(member, '^(%a+):(.*)$')
   local key = ARGV[1] .. (id or '')
-  local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt')
-  if not found or found.err or found[1] ~= 'pending' then
-    -- Deleted, or written by somebody else: nothing of ours.
-  elseif what == 'start' then
+  local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt', 'expires')
+  -- What is not pending was deleted, or written by somebody else: nothing of ours.
+  local ours = found and not is_no_hash(found) and found[1] == 'pending'
+  if ours and what == 'start' then
     call('LPUSH', pending, id)
-  elseif what == 'expire' and call('LLEN', pending) <= SEARCHED
-    and withdraw(due, pending, id) then
+  end
+  call('ZREM', due, member)
+  local expired = ours and what == 'expire' and (tonumber(found[5]) or math.huge) <= clock
+  if expired and call('LLEN', pending) <= SEARCHED and withdraw(due, pending, id) then
     local which = found[4] and 'attempt ' .. found[4] or 'it'
     settle(key, id, ARGV[4], found[2], result_ttl(found[3], ARGV[5]), 'f',
       'expired: ' .. which .. ' had not begun by then', '')
