@@ -24,15 +24,16 @@ const ERROR = 6
 const HASH = 7
 const CANCELLED = 8
 const ASKED = 9
-const CONNECTED = 10
+const ENQUEUED_MANY = 10
+const CONNECTED = 11
 const ACKNOWLEDGE = 1
 const WAIT = 2
 const AGAIN = 4
 
 /** How much one native call hands over, in characters, and how many tasks `enqueueMany` sends ahead. */
 const FLUSH_LENGTH = 1024 * 1024
-const MANY_CHUNK = 1_000
-const MANY_AHEAD = 4
+const MANY_CHUNK = 500
+const MANY_AHEAD = 8
 
 /** What a close ends instead of waiting for it. */
 const NOTHING = 0
@@ -41,6 +42,8 @@ const EVERYTHING = 2
 
 const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
 const ENQUEUE_OPTIONS = ['id', ...TASK_OPTIONS]
+const MANY_OPTIONS = ['function', 'args', ...ENQUEUE_OPTIONS]
+const NO_OPTIONS = {}
 const WAIT_OPTIONS = ['timeout', 'signal', 'onTimeout']
 /** A call's `timeout` is its wait's; the attempt's has a name of its own there. */
 const CALL_OPTIONS = [
@@ -95,9 +98,8 @@ class Client extends Emitter {
     this.#port.open(this.#native)
   }
 
-  async enqueue(name, args, options) {
-    const given = this.#taskOptions(options, ENQUEUE_OPTIONS)
-    return await this.#submit(name, args, { id: given.id, flags: ACKNOWLEDGE, extra: extra(given) })
+  enqueue(name, args, options) {
+    return this.#submit(ACKNOWLEDGE, name, args, options, ENQUEUE_OPTIONS)
   }
 
   async enqueueMany(list) {
@@ -105,13 +107,13 @@ class Client extends Emitter {
     if (typeof list?.[Symbol.iterator] !== 'function') {
       throw new errors.ArgsError('enqueueMany takes a list of { function, args, … }')
     }
-    const lines = Array.from(list, (entry, index) => this.#manyLine(entry, index))
+    // All are checked before the first is sent.
+    const entries = Array.from(list, (entry, index) => this.#manyEntry(entry, index))
     const tasks = []
     const chunks = []
-    for (let start = 0; start < lines.length; start += MANY_CHUNK) {
+    for (let start = 0; start < entries.length; start += MANY_CHUNK) {
       if (chunks.length >= MANY_AHEAD) tasks.push(...(await chunks.shift()))
-      const chunk = lines.slice(start, start + MANY_CHUNK).map((line) => this.#send(line))
-      const sent = Promise.all(chunk)
+      const sent = this.#sendMany(entries.slice(start, start + MANY_CHUNK))
       sent.catch(() => {}) // Reported where it is awaited, in its turn.
       chunks.push(sent)
     }
@@ -119,22 +121,34 @@ class Client extends Emitter {
     return tasks
   }
 
-  #manyLine(entry, index) {
-    const given = check.options(entry, ['function', 'args', ...ENQUEUE_OPTIONS], `entry ${index}`)
-    const name = check.name(given.function, `entry ${index}: function`)
-    const id = given.id === undefined ? randomUUID() : check.name(given.id, `entry ${index}: id`)
+  #manyEntry(entry, index) {
+    const where = `entry ${index}`
+    const given = check.options(entry, MANY_OPTIONS, where)
+    const name = check.name(given.function, `${where}: function`)
+    const id = given.id === undefined ? randomUUID() : check.name(given.id, `${where}: id`)
     const args = check.args(given.args, { function: name, taskId: id })
-    return { name, args, id, flags: ACKNOWLEDGE, extra: extra(given, `entry ${index}: `) }
+    const line = `[0,0,${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
+    return { id, name, line }
   }
 
-  async call(name, args, options) {
-    const given = this.#taskOptions(options, CALL_OPTIONS)
-    return await this.#submit(name, args, {
-      id: given.id,
-      flags: WAIT,
-      extra: extra(given, '', 'attemptTimeout'),
-      ...waitOptions(given),
-    })
+  /** A part of a list in one request. */
+  async #sendMany(entries) {
+    this.#flush() // What was asked for before goes before.
+    const lines = entries.map((entry) => entry.line)
+    const request = { kind: 'enqueue' }
+    const item = await this.#request(request, undefined, (token) =>
+      this.#native.enqueueMany(token, `[${lines.join(',')}]`),
+    )
+    const [, , created, code, message, index] = item
+    if (code !== undefined) {
+      const { id, name } = entries[index]
+      throw errors.fromNative(code, message, { taskId: id, function: name })
+    }
+    return entries.map(({ id, name }, at) => new Task(this, id, name, created[at] === '1'))
+  }
+
+  call(name, args, options) {
+    return this.#submit(WAIT, name, args, options, CALL_OPTIONS)
   }
 
   async result(id, options) {
@@ -185,8 +199,7 @@ class Client extends Emitter {
   taskwithid(id, name, args, callback) {
     const [givenArgs, done] = typeof args === 'function' ? [undefined, args] : [args, callback]
     const submit = async () => {
-      check.name(id, 'id')
-      return await this.#submit(name, givenArgs, { id, flags: WAIT | AGAIN })
+      return await this.#submit(WAIT | AGAIN, name, givenArgs, { id: check.name(id, 'id') }, CALL_OPTIONS)
     }
     const promise = submit()
     // The original's users listen to events or pass a callback; a failure is then no unhandled rejection.
@@ -218,30 +231,39 @@ class Client extends Emitter {
 
   // What the above is made of.
 
-  #taskOptions(options, known) {
-    this.#mustBeOpen()
-    const given = check.options(options, known, 'options')
-    return { ...given, id: given.id === undefined ? randomUUID() : check.name(given.id, 'id') }
-  }
-
   #mustBeOpen() {
     if (this.#closed || (this.#closing && this.#workers.size === 0)) {
       throw closedError()
     }
   }
 
-  #submit(name, args, rest) {
-    this.#mustBeOpen()
-    check.name(name, 'function', { taskId: rest.id })
-    return this.#send({ name, args: check.args(args, { function: name, taskId: rest.id }), ...rest })
+  /** Checks a task and sends it: the way of every call, so it makes no more promises than the one it gives. */
+  #submit(flags, name, args, options, known) {
+    try {
+      this.#mustBeOpen()
+      let id
+      let more = 'null'
+      let wait = NO_OPTIONS
+      if (options !== undefined && options !== null) {
+        const given = check.options(options, known, 'options')
+        if (given.id !== undefined) id = check.name(given.id, 'id')
+        more = extra(given, '', flags & WAIT ? 'attemptTimeout' : 'timeout')
+        if (flags & WAIT) wait = waitOptions(given)
+      }
+      id ??= randomUUID()
+      check.name(name, 'function', { taskId: id })
+      return this.#send(flags, id, name, check.args(args, { function: name, taskId: id }), more, wait)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /** One task to the native side, together with whatever else this tick brings. */
-  #send({ name, args, id, flags, extra = 'null', timeout, signal, giveUp }) {
+  #send(flags, id, name, args, more, { timeout, signal, giveUp }) {
     const entry = { kind: flags & WAIT ? 'wait' : 'enqueue', id, function: name, giveUp }
     return this.#request(entry, signal, (token) => {
       const head = `[${token},${flags},${JSON.stringify(id)},${JSON.stringify(name)}`
-      const text = `${head},${args},${timeout ?? null},${extra}]`
+      const text = `${head},${args},${timeout ?? null},${more}]`
       if (this.#lines.push(text) === 1) process.nextTick(() => this.#flush())
       this.#linesLength += text.length
       if (this.#linesLength > FLUSH_LENGTH) this.#flush()
@@ -332,6 +354,9 @@ class Client extends Emitter {
         break
       case VALUE:
         entry.resolve(item[2])
+        break
+      case ENQUEUED_MANY:
+        entry.resolve(item)
         break
       case ASKED:
         entry.resolve(item[2] === 1)

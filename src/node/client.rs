@@ -32,8 +32,9 @@ const ERROR: u32 = 6; // token, code, message
 const HASH: u32 = 7; // token, { field: value }
 const CANCELLED: u32 = 8; // token, reason
 const ASKED: u32 = 9; // token, 1 if it was not too late to cancel, or 0
-const CONNECTED: u32 = 10; // 0
-const DISCONNECTED: u32 = 11; // 0, why
+const ENQUEUED_MANY: u32 = 10; // token, a digit for each, 1 created or 0[, code, message, index]
+const CONNECTED: u32 = 11; // 0
+const DISCONNECTED: u32 = 12; // 0, why
 
 #[napi(object)]
 pub struct ClientOptions {
@@ -120,13 +121,46 @@ impl NativeClient {
     /// Enqueues a batch: a JSON array of lines.
     #[napi(catch_unwind)]
     pub fn enqueue(&self, batch: String) -> napi::Result<()> {
-        let lines: Vec<Line> = serde_json::from_str(&batch)
+        self.submit(&batch, &self.caller, None)
+    }
+
+    /// Enqueues a list, and answers once for all of it.
+    #[napi(catch_unwind)]
+    pub fn enqueue_many(&self, token: u32, batch: String) -> napi::Result<()> {
+        let many = Many {
+            token,
+            mailbox: self.mailbox.clone(),
+            answers: Mutex::default(),
+        };
+        self.submit(&batch, &self.caller, Some(many))
+    }
+
+    fn submit(
+        &self,
+        batch: &str,
+        caller: &Arc<dyn Caller>,
+        many: Option<Many>,
+    ) -> napi::Result<()> {
+        let lines: Vec<Line> = serde_json::from_str(batch)
             .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
+        let caller = match many {
+            Some(many) => {
+                *lock(&many.answers) = Answers::of(lines.len());
+                &(Arc::new(many) as Arc<dyn Caller>)
+            }
+            None => caller,
+        };
+        let listed = !Arc::ptr_eq(caller, &self.caller);
         let mut requests = Vec::with_capacity(lines.len());
-        for Line(token, flags, id, function, args, timeout, extra) in lines {
+        for (index, line) in lines.into_iter().enumerate() {
+            let Line(token, flags, id, function, args, timeout, extra) = line;
+            let (token, flags) = match u32::try_from(index) {
+                Ok(index) if listed => (index, ACKNOWLEDGE),
+                _ => (token, flags),
+            };
             let args = args.get();
             if let Some(problem) = self.problem(args) {
-                self.caller.enqueued(token, Err(Error::Args(problem)));
+                caller.enqueued(token, Err(Error::Args(problem)));
                 continue;
             }
             let waits = flags & WAIT != 0;
@@ -148,10 +182,10 @@ impl NativeClient {
             });
         }
         match self.client() {
-            Ok(client) => client.enqueue(requests, &self.caller, self.patience),
+            Ok(client) => client.enqueue(requests, caller, self.patience),
             Err(error) => {
                 for request in requests {
-                    self.caller.enqueued(request.token, Err(error.clone()));
+                    caller.enqueued(request.token, Err(error.clone()));
                 }
             }
         }
@@ -318,6 +352,70 @@ impl Caller for Inbox {
             Settled::Error(error) => failure(token, &error),
         });
     }
+}
+
+/// Gathers the answers for a list; the tokens are the places in it.
+struct Many {
+    token: u32,
+    mailbox: Arc<Mailbox>,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Default)]
+struct Answers {
+    created: Vec<u8>,
+    left: usize,
+    /// Of the first in the list that failed.
+    error: Option<(u32, Error)>,
+}
+
+impl Answers {
+    fn of(tasks: usize) -> Self {
+        Answers {
+            created: vec![b'0'; tasks],
+            left: tasks,
+            error: None,
+        }
+    }
+}
+
+impl Caller for Many {
+    fn enqueued(&self, index: u32, result: Result<bool>) {
+        let mut answers = lock(&self.answers);
+        match result {
+            Ok(true) => {
+                if let Some(created) = answers.created.get_mut(index as usize) {
+                    *created = b'1';
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                if answers
+                    .error
+                    .as_ref()
+                    .is_none_or(|(first, _)| index < *first)
+                {
+                    answers.error = Some((index, error));
+                }
+            }
+        }
+        answers.left = answers.left.saturating_sub(1);
+        if answers.left > 0 {
+            return;
+        }
+        let created = String::from_utf8_lossy(&answers.created);
+        let item = Item::new(ENQUEUED_MANY, self.token).text(&created);
+        self.mailbox.push(match &answers.error {
+            None => item.end(),
+            Some((index, error)) => item
+                .text(error.code())
+                .text(&error.to_string())
+                .json(&index.to_string())
+                .end(),
+        });
+    }
+
+    fn settled(&self, _: u32, _: Settled) {}
 }
 
 fn failure(token: u32, error: &Error) -> String {

@@ -162,7 +162,7 @@ while left > 0 and bytes < budget do
   local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state',
     'options')
   local why, attempt
-  if is_no_hash(found) then
+  if found.err and is_no_hash(found) then
     why = 'not a hash'
   elseif found[4] == 'finished' then
     why = 'finished'
