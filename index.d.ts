@@ -371,7 +371,10 @@ declare namespace dothis {
   interface ClientEvents {
     /** When the connection to Redis stands, the first time and after each loss. */
     connected: []
-    /** When the connection is lost, with the reason. Another is being made already, and calls wait for it. */
+    /**
+     * When the connection is lost, or Redis has not answered for a second, with the reason. Another connection is made
+     * where need be, and calls wait for it; `connected` tells when all is well again.
+     */
     disconnected: [reason: string]
     /** When it is closed, and through with everything. */
     closed: []

@@ -2,12 +2,13 @@
 //!
 //! One [`Client`] a queue and process, shared by all JavaScript clients of that queue.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::broker::connection::{Link, Settings, lock};
 use crate::broker::{Broker, Enqueued};
 use crate::error::{Error, Result};
 use crate::runtime;
-use crate::task::NewTask;
+use crate::task::{Cancelled, NewTask};
 use crate::waits::{Settled, Wait, Waits};
 
 /// Tasks and bytes in one script call: enough that more gain nothing, few enough that other
@@ -48,6 +49,8 @@ pub struct Request {
 }
 
 struct Queued {
+    /// Counts what was handed in.
+    number: u64,
     request: Request,
     caller: Arc<dyn Caller>,
     patience: Duration,
@@ -58,6 +61,19 @@ struct Queued {
 struct Outbox {
     queue: VecDeque<Queued>,
     bytes: usize,
+    next_number: u64,
+    /// The first number of each batch that is on its way.
+    sending: BTreeSet<u64>,
+}
+
+impl Outbox {
+    /// All with a lower number have been answered.
+    fn oldest(&self) -> u64 {
+        let queued = self.queue.front().map(|queued| queued.number);
+        let sending = self.sending.first().copied();
+        let open = queued.into_iter().chain(sending).min();
+        open.unwrap_or(self.next_number)
+    }
 }
 
 /// A queue's producer and waiter.
@@ -71,6 +87,8 @@ struct Inner {
     waits: Arc<Waits>,
     outbox: Mutex<Outbox>,
     wake: Notify,
+    /// A batch was answered.
+    answered: Notify,
 }
 
 /// Clients that stand, by Redis and queue.
@@ -95,6 +113,7 @@ impl Client {
             waits,
             outbox: Mutex::default(),
             wake: Notify::new(),
+            answered: Notify::new(),
         });
         let sender = inner.clone();
         let until = closed.clone();
@@ -139,7 +158,10 @@ impl Client {
                     continue;
                 }
                 outbox.bytes += request.task.bytes();
+                let number = outbox.next_number;
+                outbox.next_number += 1;
                 outbox.queue.push_back(Queued {
+                    number,
                     request,
                     caller: caller.clone(),
                     patience,
@@ -158,7 +180,38 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Cancels a task, after whatever was enqueued here before has got through.
+    pub async fn cancel(&self, id: String, reason: &str, patience: Duration) -> Result<Cancelled> {
+        let deadline = Instant::now() + patience;
+        self.inner.answered_before_now(deadline).await?;
+        let broker = &self.inner.broker;
+        let answers = broker
+            .cancel(&[id.into_bytes()], reason, true, deadline)
+            .await?;
+        Ok(answers.into_iter().next().unwrap_or(Cancelled::Missing))
+    }
+}
+
 impl Inner {
+    async fn answered_before_now(&self, deadline: Instant) -> Result<()> {
+        let number = lock(&self.outbox).next_number;
+        loop {
+            let answered = self.answered.notified();
+            let mut answered = pin!(answered);
+            answered.as_mut().enable();
+            if lock(&self.outbox).oldest() >= number {
+                return Ok(());
+            }
+            timeout_at(deadline, answered).await.map_err(|_| {
+                Error::Connection(format!(
+                    "what was enqueued before has not got through to Redis at {} in time",
+                    self.broker.link().address()
+                ))
+            })?;
+        }
+    }
+
     /// Sends what is handed in, batch after batch, in order.
     async fn send(self: Arc<Self>) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -178,7 +231,12 @@ impl Inner {
                 let places = places.clone();
                 tokio::spawn(async move {
                     let number = lock(&places).pop().unwrap_or_default();
+                    let first = batch.first().map(|queued| queued.number);
                     inner.send_batch(batch, number).await;
+                    if let Some(first) = first {
+                        lock(&inner.outbox).sending.remove(&first);
+                    }
+                    inner.answered.notify_waiters();
                     lock(&places).push(number);
                     drop(place);
                 });
@@ -203,6 +261,9 @@ impl Inner {
             batch.push(queued);
         }
         outbox.bytes = outbox.bytes.saturating_sub(bytes);
+        if let Some(first) = batch.first() {
+            outbox.sending.insert(first.number);
+        }
         batch
     }
 

@@ -35,6 +35,7 @@ app.get('/tasks/:id', async (request, response) => {
 const statusOf = {
   ERR_ARGS: 400, // the args are wrong, or too large
   ERR_TASK_FAILED: 500, // the handler threw
+  ERR_CANCELLED: 500, // somebody cancelled the task
   ERR_CONNECTION: 503, // Redis is away …
   ERR_REFUSED: 503, // … or says no
   ERR_CLOSED: 503, // we are about to end

@@ -16,5 +16,5 @@ client.work(
   { concurrency: 100 },
 )
 
-// Let what runs finish, and hand back what has not begun: the process ends by itself.
-process.once('SIGTERM', () => client.close({ timeout: 10_000 }))
+// Let what runs finish, and hand back what has not begun.
+process.once('SIGTERM', () => client.close({ timeout: 10_000 }).then(() => process.exit(0)))

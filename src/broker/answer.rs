@@ -45,7 +45,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     result.more = result.unregistered
         || result.taken.len() + result.dropped.len() >= exchange.want
         || bytes >= TAKE_BYTES
-        || exchange.repeated;
+        || exchange.is_repeated();
     result
 }
 

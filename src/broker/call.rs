@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::Link;
 use crate::error::{Error, Result};
@@ -13,17 +13,18 @@ use crate::error::{Error, Result};
 /// The pause before a call is repeated that Redis answers with "not now".
 const NOT_NOW: Duration = Duration::from_millis(100);
 
-/// Sends a call that is safe to repeat until it is answered, or the deadline passes.
-/// The call is told whether it is a repetition.
+/// Sends a call that is safe to repeat until it is answered, or the deadline passes. The call is
+/// told how often it was sent before. What was sent over a connection that is given up meanwhile
+/// may still arrive, after its repetition: the scripts know that, too.
 pub async fn repeat<'a, T: Send>(
     link: &Link,
     deadline: Option<Instant>,
-    call: impl Fn(MultiplexedConnection, bool) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
+    call: impl Fn(MultiplexedConnection, u32) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
 ) -> Result<T> {
-    let mut repeated = false;
+    let mut before = 0;
     loop {
         let (connection, epoch) = match link.commands(deadline).await {
-            Err(Error::Connection(message)) if repeated => {
+            Err(Error::Connection(message)) if before > 0 => {
                 return Err(Error::Connection(format!(
                     "{message} The call was sent before the connection broke; whether it took \
                      effect is not known."
@@ -31,7 +32,22 @@ pub async fn repeat<'a, T: Send>(
             }
             other => other?,
         };
-        let error = match call(connection, repeated).await {
+        let answer = tokio::select! {
+            biased;
+            answer = call(connection, before) => answer,
+            () = link.lost(epoch) => {
+                before += 1;
+                continue;
+            }
+            () = passed(deadline) => {
+                return Err(Error::Connection(format!(
+                    "Redis at {} has not answered in time. The call was sent; whether it took \
+                     effect is not known.",
+                    link.address()
+                )));
+            }
+        };
+        let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -42,7 +58,7 @@ pub async fn repeat<'a, T: Send>(
                 return Err(refused(&error));
             }
             Remedy::Reconnect => {
-                repeated = true;
+                before += 1;
                 link.broken(epoch, error.to_string());
             }
             Remedy::Wait => {
@@ -52,6 +68,13 @@ pub async fn repeat<'a, T: Send>(
                 sleep(NOT_NOW).await;
             }
         }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -315,6 +315,15 @@ impl Link {
         )))
     }
 
+    /// Returns once the connection for commands of that epoch is given up.
+    pub async fn lost(&self, epoch: u64) {
+        let mut state = self.commands.state.subscribe();
+        let other =
+            |state: &State| !matches!(state, State::Up { epoch: current, .. } if *current == epoch);
+        // An error means that the link is no more, and its connections with it.
+        let _ = state.wait_for(other).await;
+    }
+
     /// Gives up the connection for commands of that epoch.
     pub fn broken(&self, epoch: u64, why: String) {
         self.commands.broken(epoch, why);

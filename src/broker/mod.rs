@@ -20,6 +20,7 @@ mod reply;
 mod subscriptions;
 mod workers;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub use workers::Blocking;
 
 /// Bytes of args after which an exchange takes no more tasks.
 const TAKE_BYTES: usize = 512 * 1024;
+/// Attempts at an exchange that are told apart.
+const ATTEMPTS: u64 = 1000;
 /// How many processes a task sends its outcome to, at most.
 const MAX_WAITERS: usize = 16;
 /// Ids and owners in one call.
@@ -98,8 +101,13 @@ pub struct Exchange {
     pub owner: Arc<str>,
     pub finishes: Vec<Finish>,
     pub want: usize,
-    /// Whether an earlier attempt may have been carried out.
-    pub repeated: bool,
+    /// Counts the worker's exchanges.
+    number: u64,
+    /// How often this one was sent, as far as no call under way counts it.
+    pub sent: u32,
+    /// The highest number of a call that was a repetition, as the worker's hash has it: what has
+    /// a lower one, and comes late, gets no tasks.
+    repetitions: Arc<AtomicU64>,
 }
 
 impl Exchange {
@@ -107,6 +115,8 @@ impl Exchange {
         worker: Arc<str>,
         owner: Arc<str>,
         keep: Keep,
+        number: u64,
+        repetitions: Arc<AtomicU64>,
         finishes: Vec<Finish>,
         want: usize,
     ) -> Self {
@@ -117,8 +127,25 @@ impl Exchange {
             keep,
             finishes,
             want,
-            repeated: false,
+            number,
+            sent: 0,
+            repetitions,
         }
+    }
+
+    /// Whether an earlier attempt may have been carried out.
+    pub fn is_repeated(&self) -> bool {
+        self.repetitions.load(Ordering::Relaxed) / ATTEMPTS >= self.number
+    }
+
+    /// Orders calls: by exchange, and by attempt.
+    fn call_number(&self, before: u32) -> u64 {
+        let attempt = u64::from(self.sent) + u64::from(before);
+        let number = self.number * ATTEMPTS + attempt.min(ATTEMPTS - 1);
+        if attempt > 0 {
+            self.repetitions.fetch_max(number, Ordering::Relaxed);
+        }
+        number
     }
 }
 
@@ -189,11 +216,11 @@ impl Broker {
         let sent = self.keys.sent(address);
         self.load_enqueue(deadline).await;
         let answer: Vec<i64> = self
-            .call(Some(deadline), |mut connection, repeated| {
+            .call(Some(deadline), |mut connection, _| {
                 let mut call = ENQUEUE.key(&self.keys.pending);
                 call.key(&self.keys.due).key(&sent);
                 call.arg(&self.keys.task_prefix).arg(&now);
-                call.arg(&self.keys.wake).arg(place).arg(flag(repeated));
+                call.arg(&self.keys.wake).arg(place);
                 for task in tasks {
                     call.arg(&task.id).arg(&task.function).arg(&task.args);
                     call.arg(if task.reply { address } else { "" });
@@ -232,7 +259,7 @@ impl Broker {
     /// Repeated until it is answered; fails only where Redis refuses it, with nothing changed.
     pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
         let answer: Value = self
-            .call(None, |mut connection, repeated| {
+            .call(None, |mut connection, before| {
                 let mut call = EXCHANGE.key(&self.keys.pending);
                 call.key(&self.keys.executing)
                     .key(&self.keys.due)
@@ -244,7 +271,7 @@ impl Broker {
                     .arg(&*exchange.owner)
                     .arg(exchange.want)
                     .arg(TAKE_BYTES)
-                    .arg(flag(repeated || exchange.repeated))
+                    .arg(exchange.call_number(before))
                     .arg(ttl(exchange.keep));
                 for Finish { id, owner, end } in &exchange.finishes {
                     call.arg(id).arg(&**owner);
@@ -387,7 +414,7 @@ impl Broker {
     async fn call<'a, T: Send>(
         &self,
         deadline: Option<Instant>,
-        call: impl Fn(MultiplexedConnection, bool) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
+        call: impl Fn(MultiplexedConnection, u32) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
     ) -> Result<T> {
         call::repeat(&self.link, deadline, call).await
     }

@@ -22,6 +22,15 @@ const OVERDUE: Duration = Duration::from_secs(5);
 /// A connection of a worker's own, for the command that blocks.
 pub struct Blocking(MultiplexedConnection);
 
+/// Who holds a task.
+pub struct Held {
+    pub owner: Option<Vec<u8>>,
+    /// Why it is to be cancelled, if it is.
+    pub cancel: Option<Vec<u8>>,
+    /// Whether there is such a task.
+    pub there: bool,
+}
+
 impl Broker {
     /// `due` → `pending` for what is to start, `pending` and `due` → `finished` for what has
     /// expired. Names dead workers to a caller that takes care of them for so long.
@@ -77,12 +86,8 @@ impl Broker {
         .await
     }
 
-    /// For each id its owner, and the reason for which it is to be cancelled, if there is one.
-    pub async fn owners(
-        &self,
-        ids: &[Vec<u8>],
-        deadline: Instant,
-    ) -> Result<Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>> {
+    /// Who holds these.
+    pub async fn owners(&self, ids: &[Vec<u8>], deadline: Instant) -> Result<Vec<Held>> {
         let mut owners = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
             let part: Vec<Value> = self
@@ -91,7 +96,7 @@ impl Broker {
                     pipe.ignore_errors();
                     for id in chunk {
                         pipe.cmd("HMGET").arg(self.keys.task(id));
-                        pipe.arg("owner").arg("cancel");
+                        pipe.arg("owner").arg("cancel").arg("state").arg("function");
                     }
                     async move { pipe.query_async(&mut connection).await }.boxed()
                 })
@@ -99,33 +104,39 @@ impl Broker {
             owners.extend(part.into_iter().map(|found| {
                 let mut found = answer::list(found).into_iter().map(answer::bytes);
                 let mut field = || found.next().flatten();
-                (field(), field())
+                Held {
+                    owner: field(),
+                    cancel: field(),
+                    there: field().is_some() || field().is_some(),
+                }
             }));
         }
         Ok(owners)
     }
 
-    /// Shows a worker as alive for so long. True where it was until now.
+    /// Shows a worker as alive for so long. Whether it was until now, and Redis's clock in
+    /// milliseconds since 1970.
     pub async fn register(
         &self,
         worker: &str,
         fields: &[(&str, String)],
         lifetime: Duration,
+        repetitions: u64,
         deadline: Instant,
-    ) -> Result<bool> {
+    ) -> Result<(bool, i64)> {
         let key = self.keys.worker(worker);
-        let there: i64 = self
+        let (there, clock): (i64, i64) = self
             .call(Some(deadline), |mut connection, _| {
                 let mut call = HEARTBEAT.key(&key);
                 call.key(&self.keys.workers).arg(worker);
-                call.arg(lifetime.as_millis().to_string());
+                call.arg(lifetime.as_millis().to_string()).arg(repetitions);
                 for (field, value) in fields {
                     call.arg(field).arg(value);
                 }
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
             .await?;
-        Ok(there == 1)
+        Ok((there == 1, clock))
     }
 
     /// Takes a worker's hash away, if it is there, and its place among the workers.

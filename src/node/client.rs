@@ -7,7 +7,6 @@ use napi::bindgen_prelude::Function;
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::mailbox::{Item, Mailbox};
@@ -226,20 +225,16 @@ impl NativeClient {
     /// Cancels a task.
     #[napi(catch_unwind)]
     pub fn cancel(&self, token: u32, id: String, reason: String) {
-        let broker = match self.client() {
-            Ok(client) => client.broker().clone(),
+        let client = match self.client() {
+            Ok(client) => client,
             Err(error) => return self.mailbox.push(failure(token, &error)),
         };
         let mailbox = self.mailbox.clone();
-        let deadline = Instant::now() + self.patience;
+        let patience = self.patience;
         runtime::spawn(async move {
-            let ids = [id.into_bytes()];
-            mailbox.push(match broker.cancel(&ids, &reason, true, deadline).await {
-                Ok(answers) => {
-                    let asked = matches!(
-                        answers.first(),
-                        Some(Cancelled::Ended | Cancelled::Asked(_))
-                    );
+            mailbox.push(match client.cancel(id, &reason, patience).await {
+                Ok(answer) => {
+                    let asked = matches!(answer, Cancelled::Ended | Cancelled::Asked(_));
                     Item::new(ASKED, token)
                         .json(if asked { "1" } else { "0" })
                         .end()

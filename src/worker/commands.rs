@@ -12,7 +12,7 @@ use crate::broker::connection::Listener;
 use crate::task::Cancelled;
 
 /// Commands that wait to be carried out. Those beyond are dropped: what they cancel is marked in
-/// Redis, and found by the heartbeat.
+/// Redis, and found by the heartbeat, unless it was published by hand.
 pub const BACKLOG: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Ids cancelled in one call where all are.
@@ -69,7 +69,7 @@ async fn kill(shared: &Shared, ids: &[Vec<u8>]) {
     };
     for (id, answer) in ids.iter().zip(answers) {
         if let Cancelled::Asked(reason) = answer {
-            shared.abort(id, &Abort::Cancelled(reason));
+            shared.abort(id, None, &Abort::Cancelled(reason));
         }
     }
 }

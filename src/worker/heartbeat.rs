@@ -13,6 +13,9 @@ use crate::error::Error;
 /// A heartbeat comes at least so often, whatever the timeout: others wait a little longer than
 /// that where they can't tell a dead worker from a Redis that was away (see `reaper`).
 const EVERY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often what runs for long is looked at, at least.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(shared: &Shared) {
     let options = &shared.options;
@@ -24,22 +27,25 @@ pub async fn run(shared: &Shared) {
     ];
     let timeout = options.heartbeat_timeout;
     let every = EVERY.min(timeout / 3);
+    let look_every = LOOK_EVERY.min(timeout / 3);
     let mut first = true;
     let mut looked = Instant::now();
     loop {
-        let deadline = Instant::now() + every;
+        let deadline = Instant::now() + timeout.min(PATIENCE);
+        let repetitions = shared.slots.repetitions();
         let beat = shared
             .broker
-            .register(&shared.uuid, &fields, timeout, deadline);
+            .register(&shared.uuid, &fields, timeout, repetitions, deadline);
         match beat.await {
-            Ok(was_there) => {
+            Ok((was_there, clock)) => {
+                shared.reaper.heard(Instant::now(), clock);
                 if !shared.slots.is_registered() {
                     shared.slots.registered();
                     shared.work.notify_one();
                 }
                 let counted_as_dead = !was_there && !first;
                 first = false;
-                if counted_as_dead || looked.elapsed() >= timeout / 3 {
+                if counted_as_dead || looked.elapsed() >= look_every {
                     let age = if counted_as_dead {
                         Duration::ZERO
                     } else {
@@ -49,8 +55,12 @@ pub async fn run(shared: &Shared) {
                     looked = Instant::now();
                 }
             }
-            Err(error @ Error::Refused(_)) => shared.handlers.report(Report::Error(error)),
-            Err(_) => {}
+            Err(error) => {
+                shared.reaper.interrupted();
+                if matches!(error, Error::Refused(_)) {
+                    shared.handlers.report(Report::Error(error));
+                }
+            }
         }
         tokio::select! {
             () = sleep(every) => {}
@@ -63,16 +73,16 @@ pub async fn run(shared: &Shared) {
 async fn look(shared: &Shared, age: Duration) {
     let running = shared.slots.running_for(age);
     let ids: Vec<Vec<u8>> = running.iter().map(|(id, _)| id.clone()).collect();
-    let deadline = Instant::now() + EVERY;
+    let deadline = Instant::now() + PATIENCE;
     let Ok(owners) = shared.broker.owners(&ids, deadline).await else {
         return;
     };
-    for ((id, owner), (found, cancelled)) in running.iter().zip(owners) {
-        if found.as_deref() != Some(owner.as_bytes()) {
-            shared.abort(id, &Abort::Lost);
-        } else if let Some(reason) = cancelled {
+    for ((id, owner), held) in running.iter().zip(owners) {
+        if held.owner.as_deref() != Some(owner.as_bytes()) {
+            shared.abort(id, Some(owner), &Abort::Lost);
+        } else if let Some(reason) = held.cancel {
             let reason = String::from_utf8_lossy(&reason).into_owned();
-            shared.abort(id, &Abort::Cancelled(reason));
+            shared.abort(id, Some(owner), &Abort::Cancelled(reason));
         }
     }
 }

@@ -242,9 +242,9 @@ impl Worker {
 }
 
 impl Shared {
-    /// Aborts the run of a task, if there is one.
-    fn abort(&self, id: &[u8], why: &Abort) {
-        let run = self.slots.abort(id, why);
+    /// Aborts the run of a task, if there is one (with an owner: if it was taken under that).
+    fn abort(&self, id: &[u8], owner: Option<&str>, why: &Abort) {
+        let run = self.slots.abort(id, owner, why);
         if let Some(run) = run {
             self.handlers.abort(run, why);
             self.timers.notify_one();

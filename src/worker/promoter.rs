@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::Shared;
 
 const EVERY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long this worker is left alone with the dead ones that it is told of.
 const CARE: Duration = Duration::from_secs(5);
 
@@ -20,21 +21,17 @@ pub async fn run(shared: &Shared) {
         };
         // Chance, so that a thousand workers don't do it in step.
         let mut pause = EVERY.mul_f64(0.75 + fastrand::f64() / 4.0);
-        match shared.broker.tick(care, Instant::now() + EVERY).await {
-            Ok(tick) => {
-                shared.reaper.heard(Instant::now(), tick.clock);
-                if !tick.dead.is_empty() {
-                    shared.reaper.told_of(tick.dead);
-                }
-                if tick.pending {
-                    // As a rule the watcher knows; its connection may have died in silence.
-                    shared.slots.something_pending();
-                    shared.work.notify_one();
-                }
-                pause = tick.next.map_or(pause, |next| next.min(pause));
+        // An error says that Redis is away, or refuses; the heartbeat, which needs as much, reports it.
+        if let Ok(tick) = shared.broker.tick(care, Instant::now() + PATIENCE).await {
+            if !tick.dead.is_empty() {
+                shared.reaper.told_of(tick.dead);
             }
-            // Redis is away or refuses; the heartbeat, which needs as much, reports it.
-            Err(_) => shared.reaper.interrupted(),
+            if tick.pending {
+                // As a rule the watcher knows; its connection may have died in silence.
+                shared.slots.something_pending();
+                shared.work.notify_one();
+            }
+            pause = tick.next.map_or(pause, |next| next.min(pause));
         }
         tokio::select! {
             () = sleep(pause) => {}

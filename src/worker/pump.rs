@@ -39,7 +39,7 @@ async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) 
             Err(error) => {
                 shared.handlers.report(Report::Error(error));
                 // An attempt before the refused one may have been carried out.
-                exchange.repeated = true;
+                exchange.sent += 1;
                 sleep(REFUSED_PAUSE).await;
             }
         }

@@ -60,12 +60,13 @@ impl Contact {
 }
 
 impl Reaper {
-    /// Redis has answered, and this was its clock.
+    /// Redis has taken a heartbeat, and this was its clock. Nothing less will do: while Redis takes
+    /// no writes, everybody's key expires.
     pub fn heard(&self, now: Instant, clock: i64) {
         lock(&self.contact).heard(now, clock);
     }
 
-    /// Redis has not answered in time.
+    /// Redis has taken none in time.
     pub fn interrupted(&self) {
         *lock(&self.contact) = Contact::default();
     }
@@ -113,43 +114,47 @@ async fn scan(
     let deadline = Instant::now() + PATIENCE;
     let ids = broker.executing(deadline).await?;
     let owners = broker.owners(&ids, deadline).await?;
-    let owned: Vec<(Vec<u8>, Option<String>)> = ids
+    let owned: Vec<(Vec<u8>, Option<String>, bool)> = ids
         .into_iter()
         .zip(owners)
-        .map(|(id, (owner, _))| (id, owner.and_then(|owner| String::from_utf8(owner).ok())))
+        .map(|(id, held)| {
+            let owner = held.owner.and_then(|owner| String::from_utf8(owner).ok());
+            (id, owner, held.there)
+        })
         .collect();
 
     let workers: HashSet<&str> = owned
         .iter()
-        .filter_map(|(_, owner)| worker(owner.as_deref()?))
+        .filter_map(|(_, owner, _)| Some(worker(owner.as_deref()?)))
         .filter(|worker| **worker != *shared.uuid)
         .collect();
     let workers: Vec<String> = workers.into_iter().map(str::to_owned).collect();
     let dead: HashSet<String> = broker.dead(&workers, deadline).await?.into_iter().collect();
     let orphans: Vec<Owned> = owned
         .iter()
-        .filter_map(|(id, owner)| Some((id, owner.as_deref()?)))
-        .filter(|(_, owner)| worker(owner).is_some_and(|worker| dead.contains(worker)))
+        .filter_map(|(id, owner, _)| Some((id, owner.as_deref()?)))
+        .filter(|(_, owner)| dead.contains(worker(owner)))
         .map(|(id, owner)| (id.clone(), Arc::from(owner)))
         .collect();
     release(shared, &orphans, true, deadline).await?;
 
-    let Some(age) = shared.options.reclaim_foreign_after else {
-        return Ok(());
-    };
+    // What has no owner is another kind of worker's, or is no more.
     let now = Instant::now();
-    let foreign = owned.into_iter().filter(|(_, owner)| owner.is_none());
-    *strangers = foreign
-        .map(|(id, _)| {
-            let since = strangers.get(&id).copied().unwrap_or(now);
-            (id, since)
-        })
-        .collect();
-    let old: Vec<Owned> = strangers
-        .iter()
-        .filter(|(_, since)| now.duration_since(**since) >= age)
-        .map(|(id, _)| (id.clone(), Arc::from("")))
-        .collect();
+    let mut seen = HashMap::new();
+    let mut old: Vec<Owned> = Vec::new();
+    for (id, owner, there) in owned {
+        let age = match (owner, there) {
+            (Some(_), _) => continue,
+            (None, true) => shared.options.reclaim_foreign_after,
+            (None, false) => Some(SCAN_EVERY / 2),
+        };
+        let since = strangers.get(&id).copied().unwrap_or(now);
+        if age.is_some_and(|age| now.duration_since(since) >= age) {
+            old.push((id.clone(), Arc::from("")));
+        }
+        seen.insert(id, since);
+    }
+    *strangers = seen;
     release(shared, &old, false, deadline).await
 }
 
@@ -170,9 +175,9 @@ async fn release(
     Ok(())
 }
 
-/// The worker in an owner token.
-fn worker(owner: &str) -> Option<&str> {
-    owner.rsplit_once(':').map(|(worker, _)| worker)
+/// The worker in an owner token; release.lua reads it likewise.
+fn worker(owner: &str) -> &str {
+    owner.rsplit_once(':').map_or(owner, |(worker, _)| worker)
 }
 
 #[cfg(test)]

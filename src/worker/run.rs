@@ -136,13 +136,15 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
         attempt,
         owner,
     } = taken;
-    let refuse = |id: Vec<u8>, owner: Arc<str>, problem: String| {
-        let end = End::Finished(Outcome::refused(problem), rules.keep);
+    let refuse = |id, owner: Arc<str>, options: Option<&task::Options>, problem: String| {
+        let outcome = Outcome::refused(problem);
+        let keep = keep(&outcome, options, rules);
+        let end = End::Finished(outcome, keep);
         Err(Finish { id, owner, end })
     };
     let options = match options.as_deref().map(self::options).transpose() {
         Ok(options) => options.flatten(),
-        Err(problem) => return refuse(id, owner, problem),
+        Err(problem) => return refuse(id, owner, None, problem),
     };
     let attempt = attempt
         .and_then(|attempt| std::str::from_utf8(&attempt).ok()?.parse().ok())
@@ -169,7 +171,7 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
             });
         }
     };
-    refuse(id, owner, problem)
+    refuse(id, owner, options.as_deref(), problem)
 }
 
 fn options(text: &[u8]) -> Result<Option<Box<task::Options>>, String> {

@@ -3,6 +3,7 @@
 //! along. A slot is free where none of the first two, nor a task asked for, is in it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ struct State {
 /// The slots of one worker.
 pub struct Slots {
     worker: Arc<str>,
+    repetitions: Arc<AtomicU64>,
     rules: Rules,
     state: Mutex<State>,
 }
@@ -113,6 +115,7 @@ impl Slots {
         };
         Slots {
             worker: worker.into(),
+            repetitions: Arc::default(),
             rules,
             state: Mutex::new(state),
         }
@@ -148,6 +151,8 @@ impl Slots {
             self.worker.clone(),
             owner.into(),
             self.rules.keep,
+            state.last_exchange,
+            self.repetitions.clone(),
             finishes,
             want,
         ))
@@ -170,6 +175,11 @@ impl Slots {
             }
         }
         state.ready.len() > before
+    }
+
+    /// The highest number of a repeated call: see [`Exchange`].
+    pub fn repetitions(&self) -> u64 {
+        self.repetitions.load(Ordering::Relaxed)
     }
 
     /// The worker's key is in Redis.
@@ -255,11 +265,15 @@ impl Slots {
         }
     }
 
-    /// Aborts the run of a task, or ends it where it has not begun. Gives the run, if there is one
-    /// that must hear of it.
-    pub fn abort(&self, id: &[u8], why: &Abort) -> Option<u32> {
+    /// Aborts the run of a task, or ends it where it has not begun; with an owner, only what was
+    /// taken under that. Gives the run, if there is one that must hear of it.
+    pub fn abort(&self, id: &[u8], owner: Option<&str>, why: &Abort) -> Option<u32> {
         let mut state = lock(&self.state);
-        let ready = state.ready.iter().position(|it| it.task.owned.0 == id);
+        let meant = |task: &Task| {
+            let (its_id, its_owner) = &task.owned;
+            its_id == id && owner.is_none_or(|owner| **its_owner == *owner)
+        };
+        let ready = state.ready.iter().position(|it| meant(&it.task));
         if let Some(ready) = ready.and_then(|index| state.ready.remove(index)) {
             if let Some(outcome) = why.outcome() {
                 state
@@ -268,7 +282,7 @@ impl Slots {
             }
             return None;
         }
-        let found = state.running.iter().find(|(_, it)| it.task.owned.0 == id);
+        let found = state.running.iter().find(|(_, it)| meant(&it.task));
         let run = found.map(|(run, _)| *run)?;
         state
             .abort(run, why.clone(), self.rules.grace)

@@ -12,7 +12,8 @@
 -- ARGV[5]  owner of what this call takes: a token no other call has
 -- ARGV[6]  how many tasks to take, at most
 -- ARGV[7]  bytes of args after which no more are taken
--- ARGV[8]  '1' where this call is the repetition of one whose answer was lost
+-- ARGV[8]  number of this call: a thousand for each exchange of this worker, and one for each time
+--          that this one was sent before
 -- ARGV[9]  the worker's own ttl: of a task that has expired, and where c is '='
 -- ARGV[10…] six for each task that ran: id, owner, kind, a, b, c. Kinds:
 --          v, s, f, c as settle.lua has them, with c = ttl
@@ -25,11 +26,13 @@
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
--- by its finished-created (or the date in its error), what it took by its owner. Ids leave `pending`
+-- by its finished-created (or the date in its error), what it took by its owner. A call that comes
+-- after its own repetition, over a connection that was given up, takes nothing: nobody hears its
+-- answer. The worker's key has the number of the latest repetition. Ids leave `pending`
 -- last, so that none is lost where Redis forbids a command on the way.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
-local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] % 1000 > 0
 
 -- Keys of another type: fail before anything is written.
 call('LLEN', pending)
@@ -100,7 +103,16 @@ end
 take_out(executing, through)
 
 local taken, dropped = {}, {}
-local alive = want == 0 and 1 or call('EXISTS', KEYS[4])
+local alive = 1
+if want > 0 then
+  local own = call('HMGET', KEYS[4], 'registered', 'repeated')
+  alive = own[1] and 1 or 0
+  if own[2] and tonumber(own[2]) > tonumber(ARGV[8]) then
+    want = 0
+  elseif repeated and own[1] then
+    call('HSET', KEYS[4], 'repeated', ARGV[8])
+  end
+end
 
 local function finish()
   announce(ARGV[2], ARGV[3])
