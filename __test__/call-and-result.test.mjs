@@ -38,6 +38,7 @@ test('call gives what the handler returned, and leaves a finished task', async (
         'executing-created': '<time>',
         'finished-created': '<time>',
       },
+      expires: true,
     },
   })
 })
@@ -172,6 +173,9 @@ test('get gives the task as it stands: pending, executing, finished', async (t) 
     args: { n: 1 },
     state: 'pending',
     ...none,
+    cancelled: false,
+    attempt: 1,
+    errors: [],
     createdAt: pending.createdAt,
     startedAt: undefined,
     finishedAt: undefined,
@@ -229,6 +233,9 @@ test("get reads a foreign task's hash, whatever is in it", async (t) => {
     value: undefined,
     reason: undefined,
     exception: undefined,
+    cancelled: false,
+    attempt: 1,
+    errors: [],
     createdAt: undefined,
     startedAt: undefined,
     finishedAt: undefined,

@@ -40,6 +40,7 @@ const finished = (value) => ({
     'result-value': JSON.stringify(value),
     'finished-created': '<time>',
   },
+  expires: true,
 })
 
 test('close lets what runs finish and takes nothing more', async (t) => {

@@ -1,5 +1,5 @@
-// A process has one connection to a Redis for commands, one for messages once somebody waits, and one for each
-// worker, however many clients it has; nothing grows with the number of clients that came and went.
+// A process has one connection to a Redis for commands, one for messages once somebody waits or works, and one for
+// each worker, however many clients it has; nothing grows with the number of clients that came and went.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -30,7 +30,7 @@ test('clients and workers of one process share their connections', async (t) => 
   assert.deepEqual(await connections(raw), ['commands'])
 
   const workers = clients.map((client) => client.work({ add: ({ a, b }) => a + b }))
-  await untilConnections(raw, ['blocked', 'blocked', 'blocked', 'blocked', 'commands'])
+  await untilConnections(raw, ['blocked', 'blocked', 'blocked', 'blocked', 'commands', 'messages'])
   const calls = clients.map((client) => client.call('add', { a: 1, b: 2 }))
   assert.deepEqual(await Promise.all(calls), [3, 3, 3, 3])
   await untilConnections(raw, ['blocked', 'blocked', 'blocked', 'blocked', 'commands', 'messages'])

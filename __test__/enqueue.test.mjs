@@ -232,7 +232,7 @@ test('options that do not exist are refused, and what there is is named', async 
   const refused = { code: 'ERR_ARGS', message: /no option "timeuot".*timeout/ }
   await assert.rejects(client.call('x', {}, { timeuot: 5 }), refused)
   await assert.rejects(client.result('x', { timeuot: 5 }), refused)
-  await assert.rejects(client.enqueue('x', {}, { timeout: 5 }), { code: 'ERR_ARGS' })
+  await assert.rejects(client.enqueue('x', {}, { onTimeout: 'cancel' }), { code: 'ERR_ARGS' })
   assert.throws(() => client.work({}, { concurency: 5 }), { code: 'ERR_ARGS', message: /concurrency/ })
   assert.throws(() => dothis({ urll: redis.url }), { code: 'ERR_ARGS', message: /url, queue/ })
   assert.deepEqual(await whole(client), {})

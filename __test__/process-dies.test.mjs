@@ -10,6 +10,9 @@ const redis = await withRedis()
 
 const ids = Array.from({ length: 12 }, (_, n) => `task-${String(n).padStart(2, '0')}`)
 const CONCURRENCY = 8
+const came = ids.slice(0, CONCURRENCY)
+/** An end with a code may be some task's doing, so each that had begun has it counted against it. */
+const LOST = { lost: '1' }
 
 const WORKER = `
   const client = dothis(options.url, options.queue)
@@ -41,21 +44,28 @@ async function midway(t, ending) {
 
 const hash = (fields) => ({ hash: { function: 'hold', args: '{}', 'pending-created': '<time>', ...fields } })
 const pending = hash({ state: 'pending' })
-const finished = hash({
-  state: 'finished',
-  result: 'successful',
-  'result-value': '"done"',
-  'executing-created': '<time>',
-  'finished-created': '<time>',
+const done = (fields) => ({
+  ...hash({
+    state: 'finished',
+    result: 'successful',
+    'result-value': '"done"',
+    'executing-created': '<time>',
+    'finished-created': '<time>',
+    ...fields,
+  }),
+  expires: true,
 })
+const finished = done()
 
-async function assertAllPending(client) {
+/** `ran`: what is counted of those that had begun. */
+async function assertAllPending(client, ran = {}) {
   const expected = { pending: { list: [...ids].reverse() } }
   for (const id of ids) expected[`task:${id}`] = pending
+  for (const id of came) expected[`task:${id}`] = hash({ state: 'pending', ...ran })
   assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
 }
 
-async function assertAnotherWorkerRunsThem(client) {
+async function assertAnotherWorkerRunsThem(client, counted = {}) {
   const ran = []
   const worker = client.work(
     {
@@ -70,15 +80,22 @@ async function assertAnotherWorkerRunsThem(client) {
   await worker.close()
   assert.deepEqual(ran, ids)
   const expected = Object.fromEntries(ids.map((id) => [`task:${id}`, finished]))
+  for (const id of came) expected[`task:${id}`] = done(counted)
   assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
 }
-
-const came = ids.slice(0, CONCURRENCY)
 
 test('process.exit in the middle of tasks hands them back, in order, and keeps its code', async (t) => {
   const { client, child } = await midway(t, `process.on('SIGUSR2', () => process.exit(7))`)
   child.kill('SIGUSR2')
   assert.deepEqual(await ended(child), { code: 7, signal: null, stderr: '', lines: came })
+  await assertAllPending(client, LOST)
+  await assertAnotherWorkerRunsThem(client, LOST)
+})
+
+test('process.exit with code 0 hands them back as well, and nothing is counted', async (t) => {
+  const { client, child } = await midway(t, `process.on('SIGUSR2', () => process.exit())`)
+  child.kill('SIGUSR2')
+  assert.deepEqual(await ended(child), { code: 0, signal: null, stderr: '', lines: came })
   await assertAllPending(client)
   await assertAnotherWorkerRunsThem(client)
 })
@@ -99,7 +116,7 @@ test('process.exit writes what has run by then, and hands back only the rest', a
   assert.deepEqual(await ended(child), { code: 3, signal: null, stderr: '', lines: [] })
   assert.deepEqual(await snapshot(redis.raw, client.queue), {
     pending: { list: ['exits'] },
-    'task:exits': pending,
+    'task:exits': hash({ state: 'pending', ...LOST }),
     'task:ran': finished,
   })
 })
@@ -151,7 +168,7 @@ test('an uncaught exception in the middle of tasks hands them back, and ends the
   const { code, stderr } = await ended(child)
   assert.equal(code, 1)
   assert.match(stderr, /Error: on purpose/)
-  await assertAllPending(client)
+  await assertAllPending(client, LOST)
 })
 
 for (const [what, line] of Object.entries(ON_SIGTERM)) {

@@ -73,7 +73,13 @@ test('a running worker keeps the process alive while there is nothing to do, unt
   const client = dothis(own.url)
   t.after(() => client.close())
   for (let a = 1; a <= 3; a++) {
-    await untilConnections(own.raw, ['blocked', 'commands', 'commands', ...(a > 1 ? ['messages'] : [])])
+    await untilConnections(own.raw, [
+      'blocked',
+      'commands',
+      'commands',
+      'messages',
+      ...(a > 1 ? ['messages'] : []),
+    ])
     assert.equal(await client.call('add', { a, b: 1 }, { timeout: 10_000 }), a + 1)
   }
   await client.call('stop', {}, { timeout: 10_000 })

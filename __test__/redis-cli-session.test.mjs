@@ -85,6 +85,7 @@ test("the page's lines run a task, and HMGET answers as the page shows", async (
         'result-value': '"ooh yeeah"',
         'finished-created': '<time>',
       },
+      expires: true,
     },
   })
 })

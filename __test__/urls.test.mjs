@@ -50,6 +50,7 @@ const DONE = {
       'result-value': '3',
       'finished-created': '<time>',
     },
+    expires: true,
   },
 }
 
@@ -187,7 +188,16 @@ test('a user that may touch nothing but the queue is enough', async (t) => {
     '+@read',
     '+@write',
   )
-  await raw.send('ACL', 'SETUSER', 'queue', '+@pubsub', '+@scripting', '+@connection', '+@transaction')
+  await raw.send(
+    'ACL',
+    'SETUSER',
+    'queue',
+    '+@pubsub',
+    '+@scripting',
+    '+@connection',
+    '+@transaction',
+    '+time',
+  )
   await assertWorks(open(`redis://queue:only@127.0.0.1:${port}`))
   assert.deepEqual(await contents(0), DONE)
   const other = await connect(`redis://queue:only@127.0.0.1:${port}`)

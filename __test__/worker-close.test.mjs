@@ -49,6 +49,7 @@ test('close lets what runs finish, takes nothing more, and leaves the rest pendi
       'executing-created': '<time>',
       'finished-created': '<time>',
     },
+    expires: true,
   }
   assert.deepEqual(await snapshot(raw, client.queue), {
     pending: { list: ['e', 'd', 'c'] },

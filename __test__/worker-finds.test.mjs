@@ -29,6 +29,7 @@ async function workThrough(client, handlers = { echo: ({ text }) => text }) {
 
 const finished = (fields) => ({
   hash: { ...fields, state: 'finished', 'executing-created': '<time>', 'finished-created': '<time>' },
+  expires: true,
 })
 
 test("the README's redis-cli task is run, and its result is as the page shows it", async (t) => {

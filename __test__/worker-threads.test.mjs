@@ -38,15 +38,17 @@ function connected(t) {
 }
 
 const hash = (fields) => ({ hash: { function: 'hold', args: '{}', 'pending-created': '<time>', ...fields } })
-const pending = hash({ state: 'pending' })
-const finished = (value) =>
-  hash({
+const finished = (value, fields) => ({
+  ...hash({
     state: 'finished',
     result: 'successful',
     'result-value': JSON.stringify(value),
     'executing-created': '<time>',
     'finished-created': '<time>',
-  })
+    ...fields,
+  }),
+  expires: true,
+})
 
 const HOLDING = `
   let begun = 0
@@ -64,16 +66,18 @@ async function midway(t, client, source = HOLDING) {
   return holder
 }
 
-async function assertAllAreHandedBack(client) {
+/** `ran`: what is counted of those that had begun. */
+async function assertAllAreHandedBack(client, ran = {}) {
   const ids = ['a', 'b', 'c', 'd', 'e']
+  const fields = (id) => ('abc'.includes(id) ? ran : {})
   const all = { pending: { list: [...ids].reverse() } }
-  for (const id of ids) all[`task:${id}`] = pending
+  for (const id of ids) all[`task:${id}`] = hash({ state: 'pending', ...fields(id) })
   assert.deepEqual(await snapshot(redis.raw, client.queue), all)
 
   const worker = client.work({ hold: () => 'elsewhere' })
   for (const id of ids) assert.equal(await client.result(id, { timeout: 10_000 }), 'elsewhere')
   await worker.close()
-  const expected = Object.fromEntries(ids.map((id) => [`task:${id}`, finished('elsewhere')]))
+  const expected = Object.fromEntries(ids.map((id) => [`task:${id}`, finished('elsewhere', fields(id))]))
   assert.deepEqual(await snapshot(redis.raw, client.queue), expected)
 }
 
@@ -145,13 +149,13 @@ test('a thread that is terminated while a handler blocks it hands its tasks back
   await assertAllAreHandedBack(client)
 })
 
-test('so does a thread that calls process.exit, or dies of an uncaught exception', async (t) => {
+test('so does a thread that calls process.exit, or dies of an uncaught exception, and its runs count as lost', async (t) => {
   const exits = connected(t)
   const one = await midway(t, exits, `${HOLDING}; parentPort.once('message', () => process.exit(4))`)
   const exit = once(one, 'exit')
   one.postMessage('now')
   assert.deepEqual(await within(exit), [4])
-  await assertAllAreHandedBack(exits)
+  await assertAllAreHandedBack(exits, { lost: '1' })
 
   const throws = connected(t)
   const other = await midway(
@@ -164,7 +168,7 @@ test('so does a thread that calls process.exit, or dies of an uncaught exception
   other.postMessage('now')
   assert.match((await within(died))[0].message, /on purpose/)
   assert.equal(await within(gone), 1)
-  await assertAllAreHandedBack(throws)
+  await assertAllAreHandedBack(throws, { lost: '1' })
 })
 
 test('what a thread waits for ends with it; the waits of other threads do not', async (t) => {
@@ -211,7 +215,7 @@ test('threads come and go while tasks run: none is lost, and the process lives',
   assert.deepEqual(Object.keys(left), ids.map((id) => `task:${id}`).toSorted())
   for (const id of ids) {
     const { 'reply-to': _, ...hash } = left[`task:${id}`].hash
-    assert.deepEqual({ hash }, finished('done'))
+    assert.deepEqual({ ...left[`task:${id}`], hash }, finished('done'))
   }
 })
 

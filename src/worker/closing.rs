@@ -34,6 +34,7 @@ pub async fn close(shared: &Shared) -> Result<(), Error> {
                 shared.handlers.abort(run, &Abort::Closed);
                 back.push(task);
             }
+            shared.work.notify_one(); // What was aborted before has its outcome now.
             back.extend(unbegun);
             back.extend(shared.slots.take_ready());
             let released = release(shared, &back, false).await;
@@ -54,6 +55,7 @@ pub async fn abandon(shared: &Shared, crashed: bool) {
     settled(shared).await;
     let running = shared.slots.take_running().into_iter();
     let running: Vec<Owned> = running.map(|(_, task)| task).collect();
+    shared.work.notify_one(); // What was aborted before has its outcome now.
     let ready = shared.slots.take_ready();
     // There is nobody to hear of what could not be written; then whoever finds this worker dead
     // puts its tasks back.
