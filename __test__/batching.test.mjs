@@ -73,7 +73,7 @@ test('calls, enqueues and the calls of the original share that script call', asy
   const client = await warm(t)
   client.call('x').catch(() => {})
   client.task('x', {}).catch(() => {})
-  await Promise.all([client.enqueue('x'), client.enqueueMany([{ function: 'x' }, { function: 'x' }])])
+  await Promise.all([client.enqueue('x'), client.enqueue('x')])
   assert.equal(await scripts(), 1)
 })
 
@@ -93,7 +93,7 @@ test('a worker takes as many as it has slots for in one exchange, and finishes t
   await until(() => worker.health().running === BATCH, 'all tasks run')
   const taken = await calls()
   assert.deepEqual(await steps(client), { enqueues: 0, exchanges: 1 })
-  assert.equal(taken.rpop, 1)
+  assert.equal(taken.ltrim, 1)
   assert.equal(taken.lpush, 1, 'all ids are in executing at once')
 
   held.open('done')

@@ -227,15 +227,26 @@ test('thousands of ids without a task do not keep a worker from the one that has
   assert.deepEqual(after, {})
 })
 
-test('fields that a producer has added stay, through run, success and failure', async (t) => {
+test('of a finished task that is pushed again, the old end goes, and fields that a producer has added stay', async (t) => {
   const client = open(t, redis.url)
   await hset(client.queue, 'good', {
     function: 'echo',
     args: '{"text":1}',
     colour: 'red',
+    state: 'pending',
+    result: 'failed',
     'error-reason': 'old',
+    'error-exception': 'old',
+    'finished-created': 'old',
   })
-  await hset(client.queue, 'bad', { function: 'nobody', colour: 'blue', 'result-value': '"old"' })
+  await hset(client.queue, 'bad', {
+    function: 'nobody',
+    colour: 'blue',
+    state: 'pending',
+    result: 'successful',
+    'result-value': '"old"',
+    'finished-created': 'old',
+  })
   await lpush(client.queue, 'good', 'bad')
   const { after } = await workThrough(client)
   const { 'error-reason': why } = after['task:bad'].hash

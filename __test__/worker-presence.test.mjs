@@ -19,7 +19,13 @@ test("a worker's hash appears with its fields and expires by itself, and goes on
   await appears(keyOf(client, worker))
   assert.deepEqual(await snapshot(raw, client.queue), {
     'worker:<uuid>': {
-      hash: { queue: client.queue, hostname: hostname(), pid: String(process.pid), registered: '<time>' },
+      hash: {
+        queue: client.queue,
+        hostname: hostname(),
+        pid: String(process.pid),
+        registered: '<time>',
+        repeated: '0',
+      },
       expires: true,
     },
   })

@@ -32,7 +32,7 @@ const AGAIN = 4
 
 /** How much one native call hands over, in characters, and how many tasks `enqueueMany` sends ahead. */
 const FLUSH_LENGTH = 1024 * 1024
-const MANY_CHUNK = 500
+const MANY_CHUNK = 512
 const MANY_AHEAD = 8
 
 /** What a close ends instead of waiting for it. */
@@ -464,7 +464,7 @@ class Client extends Emitter {
     const error = new ClosedError('the client was closed before this call was through')
     for (const [token, entry] of this.#open) {
       if (this.#abandoned < (entry.kind === 'wait' ? WAITS : EVERYTHING)) continue
-      this.#native.unwait(token, entry.id)
+      if (entry.kind === 'wait') this.#native.unwait(token, entry.id)
       this.#end(token)
       entry.reject(error)
     }

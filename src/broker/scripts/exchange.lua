@@ -76,7 +76,7 @@ local written, through = {}, {}
 for i = 10, #ARGV, 6 do
   local id, kind = ARGV[i], ARGV[i + 2]
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'reply-to')
+  local found = redis.pcall('HMGET', key, 'owner', 'reply-to', 'options')
   local answer = 0
   if found[1] and found[1] == ARGV[i + 1] then
     if kind == 'r' then
@@ -84,6 +84,9 @@ for i = 10, #ARGV, 6 do
     else
       local ttl = ARGV[i + 5] == '=' and ARGV[9] or ARGV[i + 5]
       settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4])
+      if found[3] then
+        call('HDEL', key, 'cancel') -- which came too late
+      end
     end
     through[#through + 1] = id
     answer = 1
