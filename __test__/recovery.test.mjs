@@ -8,28 +8,10 @@ import { uniqueQueue, waitFor, withRedis } from './support/index.mjs'
 import { open, until } from './support/open.mjs'
 import { program } from './support/program.mjs'
 import { finishedTask, ids, pendingTask, state } from './support/state.mjs'
-import { watching } from './support/watching.mjs'
+import { holding, watching } from './support/watching.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
-
-/** Begins tasks and never ends one. */
-const HOLDS = `
-  const client = dothis(options.url, options.queue)
-  client.work({
-    hold(_, { id }) {
-      say(id)
-      return new Promise(() => {})
-    },
-  }, { concurrency: options.concurrency, heartbeatTimeout: 1000 })
-`
-
-/** A process that holds as many tasks as it can get: those, in that order. */
-async function holding(queue, expected) {
-  const child = program(HOLDS, { url: redis.url, queue, concurrency: expected.length })
-  for (const id of expected) await child.waitForLine(id)
-  return child
-}
 
 /** Puts a task in by hand that is being executed by whom the fields say. */
 async function putExecuting(queue, id, fields = {}) {
@@ -43,7 +25,7 @@ test('what a killed worker ran runs again elsewhere, first in line and in order,
   const { worker, open: letGo, ran } = await watching(client)
   const all = ['a', 'b', 'c', 'd', 'e']
   await client.enqueueMany(all.map((id) => ({ function: 'hold', id })))
-  const child = await holding(client.queue, ['a', 'b', 'c'])
+  const child = await holding(redis.url, client.queue, ['a', 'b', 'c'])
   const recovered = waitFor(worker, 'recovered')
   await child.kill('SIGKILL')
   assert.deepEqual(await recovered, [{ tasks: 3, givenUp: 0 }])
@@ -86,7 +68,7 @@ const workers = (queue) => raw.send('ZRANGE', `${queue}:workers`, 0, -1)
 test('who waits for a task of a killed worker gets the result of the run that ends', async (t) => {
   const client = open(t, redis.url)
   const results = ['a', 'b'].map((id) => client.call('hold', {}, { id }))
-  const child = await holding(client.queue, ['a', 'b'])
+  const child = await holding(redis.url, client.queue, ['a', 'b'])
   await child.kill('SIGKILL')
   client.work({ hold: (_, { id }) => `${id} again` })
   assert.deepEqual(await Promise.all(results), ['a again', 'b again'])
@@ -113,7 +95,7 @@ test('a live worker keeps its tasks, though its handler blocks the event loop lo
   // Both look around, the blocked one too; whoever finds the dead one must find nothing else.
   await watching(client)
   await client.enqueue('hold', {}, { id: 'left' })
-  const dying = await holding(client.queue, ['left'])
+  const dying = await holding(redis.url, client.queue, ['left'])
   await dying.kill('SIGKILL')
   await until(
     () => raw.send('LPOS', `${client.queue}:pending`, 'left').then((at) => at === 0),
@@ -168,7 +150,7 @@ test('an id whose task was recovered is still taken: enqueuing it again creates 
   const again = async () => (await client.enqueue('hold', { other: true }, { id: 'mine' })).created
   assert.equal(await again(), true)
   assert.equal(await again(), false)
-  const child = await holding(client.queue, ['mine'])
+  const child = await holding(redis.url, client.queue, ['mine'])
   assert.equal(await again(), false)
   const recovered = waitFor(worker, 'recovered')
   await child.kill('SIGKILL')
