@@ -12,10 +12,11 @@ const { raw } = redis
 
 /** Two clients of one queue: one goes through a network that fails, the other straight to Redis. */
 async function two(t) {
-  const proxy = await startProxy(t, redis.url)
+  const proxy = await startProxy(redis.url)
   const behind = open(t, proxy.url, { commandTimeout: 20_000 })
   const { queue } = behind
   const straight = open(t, redis.url, { queue })
+  t.after(() => proxy.stop())
   /** The next request that names all of these gets no answer. */
   const lose = (...names) => within(proxy.loseAnswer((text) => names.every((name) => text.includes(name))))
   return { proxy, queue, behind, straight, lose }

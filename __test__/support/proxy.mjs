@@ -1,11 +1,10 @@
 import { once } from 'node:events'
 import net from 'node:net'
 
-/** A way to a Redis that fails as networks do. It ends with the test. */
-export async function startProxy(t, url) {
+/** A way to a Redis that fails as networks do. To be stopped once the clients behind it are closed. */
+export async function startProxy(url) {
   const proxy = new FailingNetwork(new URL(url).port)
   await proxy.listen()
-  t.after(() => proxy.stop())
   return proxy
 }
 
