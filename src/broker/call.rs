@@ -5,16 +5,18 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::Link;
 use crate::error::{Error, Result};
 
 /// The pause before a call is repeated that Redis answers with "not now".
 const NOT_NOW: Duration = Duration::from_millis(100);
+const UNKNOWN: &str = "The call was sent; whether it took effect is not known.";
 
 /// Sends a call that is safe to repeat until it is answered, or the deadline passes.
-/// The call is told whether it is a repetition.
+/// The call is told whether it is a repetition. It is not waited for on a connection that has been
+/// given up: a connection that has died in silence would keep it for long.
 pub async fn repeat<'a, T: Send>(
     link: &Link,
     deadline: Option<Instant>,
@@ -24,14 +26,24 @@ pub async fn repeat<'a, T: Send>(
     loop {
         let (connection, epoch) = match link.commands(deadline).await {
             Err(Error::Connection(message)) if repeated => {
-                return Err(Error::Connection(format!(
-                    "{message} The call was sent before the connection broke; whether it took \
-                     effect is not known."
-                )));
+                return Err(Error::Connection(format!("{message} {UNKNOWN}")));
             }
             other => other?,
         };
-        let error = match call(connection, repeated).await {
+        let answer = tokio::select! {
+            answer = call(connection, repeated) => answer,
+            () = link.given_up(epoch) => {
+                repeated = true;
+                continue;
+            }
+            () = passed(deadline) => {
+                return Err(Error::Connection(format!(
+                    "Redis at {} did not answer in time. {UNKNOWN}",
+                    link.address()
+                )));
+            }
+        };
+        let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -52,6 +64,13 @@ pub async fn repeat<'a, T: Send>(
                 sleep(NOT_NOW).await;
             }
         }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

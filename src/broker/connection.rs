@@ -315,6 +315,13 @@ impl Link {
         )))
     }
 
+    /// Ends once the connection for commands of that epoch is given up.
+    pub async fn given_up(&self, epoch: u64) {
+        let mut state = self.commands.state.subscribe();
+        let current = |state: &State| matches!(state, State::Up { epoch: now, .. } if *now == epoch);
+        let _ = state.wait_for(|state| !current(state)).await;
+    }
+
     /// Gives up the connection for commands of that epoch.
     pub fn broken(&self, epoch: u64, why: String) {
         self.commands.broken(epoch, why);
