@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 /// The pause before a call is repeated that Redis answers with "not now".
 const NOT_NOW: Duration = Duration::from_millis(100);
+const UNKNOWN: &str = "The call was sent; whether it took effect is not known.";
 
 /// Sends a call that is safe to repeat until it is answered, or the deadline passes. The call is
 /// told how often it was sent before. What was sent over a connection that is given up meanwhile
@@ -25,10 +26,7 @@ pub async fn repeat<'a, T: Send>(
     loop {
         let (connection, epoch) = match link.commands(deadline).await {
             Err(Error::Connection(message)) if before > 0 => {
-                return Err(Error::Connection(format!(
-                    "{message} The call was sent before the connection broke; whether it took \
-                     effect is not known."
-                )));
+                return Err(Error::Connection(format!("{message} {UNKNOWN}")));
             }
             other => other?,
         };
@@ -41,8 +39,7 @@ pub async fn repeat<'a, T: Send>(
             }
             () = passed(deadline) => {
                 return Err(Error::Connection(format!(
-                    "Redis at {} has not answered in time. The call was sent; whether it took \
-                     effect is not known.",
+                    "Redis at {} has not answered in time. {UNKNOWN}",
                     link.address()
                 )));
             }

@@ -1,0 +1,126 @@
+// A worker that was frozen for so long that its tasks were taken from it can't finish them any more: it is told, what
+// it says is dropped, and the run that took over stands.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { waitFor, withRedis } from './support/index.mjs'
+import { open, until } from './support/open.mjs'
+import { program } from './support/program.mjs'
+import { finishedTask, state } from './support/state.mjs'
+import { watching } from './support/watching.mjs'
+
+const redis = await withRedis()
+const { raw } = redis
+
+/** Holds a task until a line comes in, and says all that it hears of it. */
+const WORKER = `
+  import { once } from 'node:events'
+  const client = dothis(options.url, options.queue)
+  const worker = client.work({
+    async hold(_, { id, signal }) {
+      signal.addEventListener('abort', () => {
+        const { name, code, taskId } = signal.reason
+        say({ aborted: { name, code, taskId, lost: signal.reason instanceof dothis.LostError } })
+      })
+      say({ begun: id })
+      await once(process.stdin, 'data')
+      if (options.throws) throw new Error('from the frozen one')
+      return 'from the frozen one'
+    },
+    next: () => 'it goes on',
+    async health() {
+      return worker.health()
+    },
+  }, { heartbeatTimeout: 1000, concurrency: 5, attempts: 5, ...options.worker })
+  process.stdin.once('data', async () => {
+    // What the handlers have said by now is sent before these are answered.
+    await new Promise(setImmediate)
+    for (let trips = 0; trips < 3; trips++) await client.get('round trip')
+    say('through')
+  })
+  worker.on('lost', (what) => say({ lost: what }))
+  worker.on('error', (error) => say({ error: error.message }))
+`
+
+/** A worker that was frozen over its tasks, which have gone back to the queue. */
+async function frozen(t, tasks, options = {}) {
+  const client = open(t, redis.url)
+  const { worker: watch, open: letGo } = await watching(client)
+  const children = program(WORKER, { url: redis.url, queue: client.queue, ...options })
+  await client.enqueueMany(tasks.map((id) => ({ function: 'hold', id })))
+  for (const id of tasks) await children.waitForLine(JSON.stringify({ begun: id }))
+  const recovered = waitFor(watch, 'recovered')
+  children.kill('SIGSTOP')
+  assert.deepEqual(await recovered, [{ tasks: tasks.length, givenUp: 0 }])
+  return { client, child: children, letGo }
+}
+
+const aborted = (taskId) =>
+  JSON.stringify({ aborted: { name: 'LostError', code: 'ERR_LOST', taskId, lost: true } })
+const lost = (id) => JSON.stringify({ lost: { id } })
+
+for (const throws of [false, true]) {
+  const says = throws ? 'throws' : 'returns'
+  test(`its signal fires with a LostError, and what it ${says} then is dropped`, async (t) => {
+    const { client, child, letGo } = await frozen(t, ['a', 'b'], { throws })
+    letGo()
+    assert.deepEqual(await Promise.all(['a', 'b'].map((id) => client.result(id))), ['here', 'here'])
+    await client.result('watch')
+    const before = await state(raw, client.queue)
+    const done = finishedTask('hold', { 'result-value': '"here"', lost: '1' })
+    assert.deepEqual([before['task:a'], before['task:b'], before.pending], [done, done, undefined])
+
+    child.kill('SIGCONT')
+    const heard = new Set([aborted('a'), aborted('b'), lost('a'), lost('b')])
+    await child.waitForLine((line) => heard.delete(line) && heard.size === 0)
+    child.write('on')
+    await child.waitForLine('through')
+    assert.deepEqual(await state(raw, client.queue), before)
+    // Each of the two was reported once, whatever the handler did afterwards.
+    assert.equal(child.lines.filter((line) => line.includes('"lost":{')).length, 2)
+  })
+}
+
+test('what it says as soon as it wakes is dropped as well', async (t) => {
+  const { client, child, letGo } = await frozen(t, ['a'])
+  letGo()
+  assert.equal(await client.result('a'), 'here')
+  const before = (await state(raw, client.queue))['task:a']
+  child.write('it is there to be read when the process wakes')
+  child.kill('SIGCONT')
+  await child.waitForLine(lost('a'))
+  assert.deepEqual((await state(raw, client.queue))['task:a'], before)
+})
+
+test('while nobody else has the task, the one that wakes does not finish it either', async (t) => {
+  const { client, child } = await frozen(t, ['a'], { worker: { concurrency: 1 } })
+  child.kill('SIGCONT')
+  await child.waitForLine(lost('a'))
+  // Its slot is still held by the first run, whose result counts for nothing; then it gets the task anew.
+  child.write('first')
+  await child.waitForLine(JSON.stringify({ begun: 'a' }))
+  assert.equal((await client.get('a')).state, 'executing')
+  child.write('second')
+  assert.equal(await client.result('a'), 'from the frozen one')
+  assert.deepEqual(
+    (await state(raw, client.queue))['task:a'],
+    finishedTask('hold', { 'result-value': '"from the frozen one"', lost: '1' }),
+  )
+})
+
+test('it goes on with other tasks, and its health says what it has lost', async (t) => {
+  const { client, child, letGo } = await frozen(t, ['a', 'b'])
+  letGo()
+  await Promise.all(['a', 'b'].map((id) => client.result(id)))
+  child.kill('SIGCONT')
+  const heard = new Set([lost('a'), lost('b')])
+  await child.waitForLine((line) => heard.delete(line) && heard.size === 0)
+  child.write('on')
+  const others = open(t, redis.url, { queue: client.queue })
+  // The watching worker has no handler for these: only the one that was frozen may run them.
+  const asked = await until(async () => {
+    const health = await others.call('health').catch(() => undefined)
+    return health?.running === 1 && health
+  }, 'the one that was frozen answers')
+  assert.deepEqual({ lost: asked.lost, status: asked.status }, { lost: 2, status: 'connected' })
+})

@@ -1,0 +1,103 @@
+import { once } from 'node:events'
+import net from 'node:net'
+
+/** A way to a Redis that fails as networks do. To be stopped once the clients behind it are closed. */
+export async function startProxy(url) {
+  const proxy = new FailingNetwork(new URL(url).port)
+  await proxy.listen()
+  return proxy
+}
+
+class FailingNetwork {
+  #port
+  #server
+  #pairs = new Set()
+  /** What happens to new connections: 'forward', 'swallow' or 'refuse'. */
+  #mode = 'forward'
+  #losing
+
+  constructor(port) {
+    this.#port = port
+    this.#server = net.createServer((client) => this.#accept(client))
+  }
+
+  async listen() {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+    this.url = `redis://127.0.0.1:${this.#server.address().port}`
+  }
+
+  /** From here on nothing gets through, and nobody is told: a cable that was pulled. */
+  pull() {
+    this.#mode = 'swallow'
+    for (const pair of this.#pairs) pair.dead = true
+  }
+
+  /** New connections get through again; those of before stay dead. */
+  plug() {
+    this.#mode = 'forward'
+  }
+
+  /** Closes all connections, and refuses others until it is plugged in again. */
+  cut() {
+    this.#mode = 'refuse'
+    for (const pair of this.#pairs) pair.close()
+  }
+
+  /**
+   * Has Redis carry out the next request of which the test is true, and cuts instead of answering it. Resolves once
+   * that has been done.
+   */
+  loseAnswer(test) {
+    return new Promise((resolve) => {
+      this.#losing = { test, resolve }
+    })
+  }
+
+  stop() {
+    this.cut()
+    this.#server.close()
+  }
+
+  #accept(client) {
+    client.on('error', () => {})
+    if (this.#mode === 'refuse') return client.destroy()
+    const server = net.connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
+    server.on('error', () => {})
+    client.setNoDelay()
+    const pair = { dead: this.#mode === 'swallow', lost: undefined }
+    pair.close = () => {
+      client.destroy()
+      server.destroy()
+      this.#pairs.delete(pair)
+    }
+    this.#pairs.add(pair)
+    client.on('data', (data) => {
+      if (!pair.dead) this.#request(pair, server, data)
+    })
+    server.on('data', (data) => {
+      if (pair.lost) this.#lose(pair, data)
+      else if (!pair.dead) client.write(data)
+    })
+    for (const socket of [client, server]) {
+      socket.on('close', () => {
+        if (!pair.dead) pair.close()
+      })
+    }
+  }
+
+  #request(pair, server, data) {
+    server.write(data)
+    if (pair.lost || !this.#losing?.test(data.toString('latin1'))) return
+    pair.lost = this.#losing.resolve
+    this.#losing = undefined
+    // Redis answers in order: once this is answered, what came before it has been carried out.
+    server.write('*2\r\n$4\r\nECHO\r\n$7\r\nthe end\r\n')
+  }
+
+  #lose(pair, data) {
+    if (!data.includes('the end')) return
+    this.cut()
+    pair.lost()
+  }
+}

@@ -1,0 +1,33 @@
+import { snapshot } from './index.mjs'
+import { maskTimesAndUuids } from './snapshot.mjs'
+
+const BOOKKEEPING = /^(workers$|worker:|sent:)/
+
+/**
+ * A queue's tasks and lists, whole, as `snapshot` gives them: without what workers and clients keep for themselves.
+ * Who owns a task differs in every run and reads `<owner>`.
+ */
+export async function state(raw, queue) {
+  // A queue has many workers and clients, whose keys must not read the same before they are left out.
+  const mask = (text) =>
+    BOOKKEEPING.test(text) ? text : maskTimesAndUuids(text).replace(/<uuid>:\d+/, '<owner>')
+  const found = await snapshot(raw, queue, { mask })
+  return Object.fromEntries(Object.entries(found).filter(([name]) => !BOOKKEEPING.test(name)))
+}
+
+/** A task that a producer of dothis has put in and that waits. */
+export function pendingTask(name, fields = {}) {
+  return { hash: { function: name, state: 'pending', args: '{}', 'pending-created': '<time>', ...fields } }
+}
+
+/** The same once it has run. */
+export function finishedTask(name, fields = {}) {
+  const dates = { 'executing-created': '<time>', 'finished-created': '<time>' }
+  const { hash } = pendingTask(name, { state: 'finished', result: 'successful', ...dates, ...fields })
+  return { hash, expires: true }
+}
+
+/** The ids in a list of a queue, in the order in which they were put in. */
+export async function ids(raw, queue, list) {
+  return (await raw.send('LRANGE', `${queue}:${list}`, 0, -1)).toReversed()
+}
