@@ -85,6 +85,9 @@ for i = 6, #ARGV, 5 do
     if reply_to ~= '' then
       redis.call('HSET', key, 'reply-to', reply_to)
     end
+    if expires ~= '' and options == '' then
+      options = '{}' -- who takes it looks at the rest only where there are some
+    end
     if options ~= '' then
       redis.call('HSET', key, 'options', options)
     end
