@@ -32,7 +32,8 @@ if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
     if type(found) == 'table' then
       answers[#answers + 1] = -1
     else
-      answers[#answers + 1] = (not found or found == now) and not seen[id] and 1 or 0
+      local ours = found == now or not found and redis.call('EXISTS', prefix .. id) == 0
+      answers[#answers + 1] = ours and not seen[id] and 1 or 0
     end
     seen[id] = true
   end
