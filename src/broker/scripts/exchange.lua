@@ -58,7 +58,9 @@ end
 local function written_before(key, found, kind, attempt)
   if kind == 'r' then
     local error = redis.call('HGET', key, 'error-' .. (attempt - 1))
-    return error and string.sub(error, 1, #now) == now
+    if error and string.sub(error, 1, #now) == now then
+      return true
+    end
   end
   return found[2] == 'finished' and found[3] == now
 end
