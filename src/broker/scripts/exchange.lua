@@ -46,7 +46,7 @@ local function run_again(key, id, reply_to, why, attempt, delay)
   redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
   redis.call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
   if more[2] then
-    redis.call('ZADD', due, more[2], 'expire:' .. id)
+    redis.pcall('ZADD', due, more[2], 'expire:' .. id) -- anybody may have written the time
   end
   if delay == '0' then
     redis.call('LPUSH', pending, id)

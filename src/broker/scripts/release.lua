@@ -46,7 +46,11 @@ for i = #ARGV - 1, 9, -2 do
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
-    local lost = ARGV[6] ~= '' and redis.call('HINCRBY', key, 'lost', 1) or 0
+    local lost = ARGV[6] ~= '' and redis.pcall('HINCRBY', key, 'lost', 1) or 0
+    if type(lost) == 'table' then -- no number: anybody may have written it
+      lost = 1
+      redis.call('HSET', key, 'lost', lost)
+    end
     if found[3] then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
     elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
@@ -56,7 +60,7 @@ for i = #ARGV - 1, 9, -2 do
       redis.call('HSET', key, 'state', 'pending')
       redis.call('HDEL', key, 'owner', 'executing-created')
       if found[6] then
-        redis.call('ZADD', due, found[6], 'expire:' .. id)
+        redis.pcall('ZADD', due, found[6], 'expire:' .. id) -- anybody may have written the time
       end
       back[#back + 1] = id
     end
