@@ -28,13 +28,14 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT',
   redis.call('ZREM', due, member)
   local what, id = string.match(member, '^(%a+):(.*)$')
   local key = ARGV[1] .. (id or '')
-  local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt')
+  local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt',
+    'expires')
   if not found or found.err or found[1] ~= 'pending' then
     -- Deleted, or written by somebody else: nothing of ours.
   elseif what == 'start' then
     redis.call('LPUSH', pending, id)
-  elseif what == 'expire' and redis.call('LLEN', pending) <= SEARCHED
-    and withdraw(due, pending, id) then
+  elseif what == 'expire' and (tonumber(found[5]) or math.huge) <= clock
+    and redis.call('LLEN', pending) <= SEARCHED and withdraw(due, pending, id) then
     local which = found[4] and 'attempt ' .. found[4] or 'it'
     settle(key, id, ARGV[4], found[2], result_ttl(found[3], ARGV[5]), 'f',
       'expired: ' .. which .. ' had not begun by then', '')
