@@ -19,17 +19,18 @@
 --   missing     no such task    not a hash
 --
 -- One step, so that a task is either ended here or found by its worker to be cancelled. Safe to
--- repeat: what is cancelled is finished, and the field is written once.
+-- repeat: what this call has ended is known by its finished-created, and the field is written once.
 local answers = {}
 for i = 8, #ARGV do
   local id = ARGV[i]
   local key = ARGV[1] .. id
-  local found = redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'function')
+  local found = redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'function',
+    'finished-created')
   local what, reason = nil, ARGV[6]
   if found.err then
     what = 'not a hash'
   elseif found[1] == 'finished' then
-    what = 'finished'
+    what = found[5] == ARGV[5] and 'cancelled' or 'finished'
   elseif not found[1] and not found[4] and redis.call('EXISTS', key) == 0 then
     what = 'missing'
   elseif found[1] ~= 'executing' and withdraw(KEYS[2], KEYS[1], id) then
