@@ -41,7 +41,11 @@ for i = #ARGV - 1, 9, -2 do
   local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires')
   local ours = not found.err
   if ours and owner == '' then
-    ours = not found[1] and redis.call('LPOS', executing, id) and found[2] ~= 'finished'
+    ours = not found[1] and redis.call('LPOS', executing, id)
+    if ours and (found[2] == 'finished' or redis.call('EXISTS', key) == 0) then
+      redis.call('LREM', executing, -1, id) -- a person deleted it, or pushed its id twice
+      ours = false
+    end
   elseif ours then
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end
