@@ -1,6 +1,9 @@
 //! A real redis-server for one test: on a Unix socket in a folder of its own, so that no port can
 //! be taken, and gone with the test.
 
+// Each test takes what it needs.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
