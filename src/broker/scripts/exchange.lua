@@ -109,11 +109,12 @@ local function take(id, found, options, attempt)
 end
 
 if repeated then
-  local ids = redis.call('LRANGE', executing, 0, -1)
+  local ids, seen = redis.call('LRANGE', executing, 0, -1), {}
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
-    if not found.err and found[4] == owner then
+    if not found.err and found[4] == owner and not seen[ids[i]] then
+      seen[ids[i]] = true
       take(ids[i], found, found[5], found[6])
     end
   end
