@@ -13,7 +13,8 @@ use dothis::outcome::Outcome;
 use dothis::runtime;
 use dothis::task::NewTask;
 use dothis::waits::Settled;
-use dothis::worker::{Handlers, Options, Report, Worker};
+use dothis::worker::run::Abort;
+use dothis::worker::{Handlers, Options, Report, Rules, Worker};
 use support::{Server, contents, run};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -52,10 +53,10 @@ impl Handlers for Echo {
         let (tasks, _) = worker.begin(usize::MAX, usize::MAX);
         let outcomes = tasks
             .into_iter()
-            .map(|task| (task.run, Outcome::Successful(Some(task.args))));
+            .map(|task| (task.run, Outcome::Successful(Some(task.args)).into()));
         worker.finish(outcomes.collect::<Vec<_>>());
     }
-    fn abort(&self, _: u32, _: &str) {}
+    fn abort(&self, _: u32, _: &Abort) {}
     fn report(&self, report: Report) {
         panic!("{report:?}");
     }
@@ -81,14 +82,19 @@ fn request(token: u32, id: &str) -> Request {
             args: format!("{{\"id\":\"{id}\"}}"),
             reply: true,
             again: false,
+            start: None,
+            expires: None,
+            options: None,
         },
     }
 }
 
 fn options() -> Options {
     Options {
-        concurrency: 10,
+        rules: Rules::default(),
         heartbeat_timeout: Duration::from_secs(15),
+        max_deliveries: 3,
+        reclaim_foreign_after: None,
         queue: "q".into(),
         hostname: "here".into(),
     }
@@ -118,7 +124,8 @@ fn close(handlers: &Arc<Echo>) {
 }
 
 #[test]
-fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash() {
+fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash_and_what_was_sent()
+{
     let server = Server::start();
     let client = Client::shared(&settings(&server), "q").expect("a client");
     let (sender, heard) = mpsc::channel();
@@ -134,8 +141,13 @@ fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash
     assert!(client.waits().is_empty());
     close(&worker);
     let left = contents(&mut server.connect());
-    assert_eq!(left.len(), 1, "{left:?}");
-    assert!(left[0].starts_with("q:task:a hash: ") && left[0].contains("state=finished"));
+    assert_eq!(left.len(), 2, "{left:?}");
+    let sent = format!("q:sent:{} hash, expires: 0=", client.waits().address());
+    assert!(left[0].starts_with(&sent), "{left:?}");
+    assert!(
+        left[1].starts_with("q:task:a hash, expires: ") && left[1].contains("state=finished"),
+        "{left:?}"
+    );
 }
 
 /// Begins with one task at a time, and only when it is told to.
@@ -149,7 +161,7 @@ impl Handlers for Slow {
         *self.ready.0.lock().expect("a lock") = true;
         self.ready.1.notify_all();
     }
-    fn abort(&self, run: u32, _: &str) {
+    fn abort(&self, run: u32, _: &Abort) {
         panic!("run {run} was aborted");
     }
     fn report(&self, _: Report) {}
@@ -160,8 +172,8 @@ fn a_close_that_redis_refuses_to_take_tasks_back_from_waits_for_what_runs_and_tr
     let server = Server::start();
     let mut redis = server.connect();
     for id in ["a", "b"] {
-        run(&mut redis, &format!("HSET q:task:{id} function f"));
-        run(&mut redis, &format!("LPUSH q:pending {id}"));
+        run::<()>(&mut redis, &format!("HSET q:task:{id} function f"));
+        run::<()>(&mut redis, &format!("LPUSH q:pending {id}"));
     }
     let client = Client::shared(&settings(&server), "q").expect("a client");
     let handlers = Arc::new(Slow::default());
@@ -181,7 +193,7 @@ fn a_close_that_redis_refuses_to_take_tasks_back_from_waits_for_what_runs_and_tr
     let (begun, more) = worker.begin(1, usize::MAX);
     assert_eq!((begun[0].id.as_str(), more), ("a", true));
 
-    run(&mut redis, "SET q:pending text");
+    run::<()>(&mut redis, "SET q:pending text");
     let (done, closed) = mpsc::channel();
     let closing = worker.clone();
     runtime::spawn(async move {
@@ -195,8 +207,8 @@ fn a_close_that_redis_refuses_to_take_tasks_back_from_waits_for_what_runs_and_tr
         stats.expect("statistics").contains("errorstat_WRONGTYPE")
     };
     wait_until(refused);
-    run(&mut redis, "DEL q:pending");
-    worker.finish([(begun[0].run, Outcome::Successful(None))]);
+    run::<()>(&mut redis, "DEL q:pending");
+    worker.finish([(begun[0].run, Outcome::Successful(None).into())]);
     let result = closed.recv_timeout(LIMIT).expect("closed in time");
     assert_eq!(result, Ok(()));
     let left = contents(&mut redis);
@@ -228,9 +240,9 @@ fn every_task_ends_although_connections_are_cut_again_and_again() {
     for n in 0..TASKS {
         client.enqueue(vec![request(n, &format!("n{n}"))], &caller, LIMIT);
         if n % 500 == 250 {
-            run(&mut redis, "CLIENT KILL TYPE normal SKIPME yes");
-            run(&mut redis, "CLIENT KILL TYPE pubsub SKIPME yes");
-            run(&mut redis, "SCRIPT FLUSH");
+            run::<()>(&mut redis, "CLIENT KILL TYPE normal SKIPME yes");
+            run::<()>(&mut redis, "CLIENT KILL TYPE pubsub SKIPME yes");
+            run::<()>(&mut redis, "SCRIPT FLUSH");
         }
     }
     let (mut created, mut settled) = (0, 0);
@@ -250,6 +262,7 @@ fn every_task_ends_although_connections_are_cut_again_and_again() {
     assert_eq!((created, settled), (TASKS, TASKS));
     close(&worker);
     let left = contents(&mut redis);
-    assert_eq!(left.len(), TASKS as usize);
-    assert!(left.iter().all(|line| line.contains("state=finished")));
+    let (sent, tasks): (Vec<_>, Vec<_>) = left.iter().partition(|it| it.starts_with("q:sent:"));
+    assert_eq!((sent.len(), tasks.len()), (1, TASKS as usize));
+    assert!(tasks.iter().all(|line| line.contains("state=finished")));
 }

@@ -133,11 +133,12 @@ local function take(id, found, options, attempt)
 end
 
 if repeated then
-  local ids = call('LRANGE', executing, 0, -1)
+  local ids, seen = call('LRANGE', executing, 0, -1), {}
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
-    if not is_no_hash(found) and found[4] == owner then
+    if not is_no_hash(found) and found[4] == owner and not seen[ids[i]] then
+      seen[ids[i]] = true
       take(ids[i], found, found[5], found[6])
     end
   end

@@ -48,11 +48,12 @@ for i = #ARGV - 1, 9, -2 do
   local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
     'lost')
   local ours = not is_no_hash(found)
-  if ours and owner == '' and not found[2] and call('EXISTS', key) == 0 then
-    ours = false
-    through[#through + 1] = id -- deleted: nobody else will take it out
-  elseif ours and owner == '' then
-    ours = not found[1] and call('LPOS', executing, id) and found[2] ~= 'finished'
+  if ours and owner == '' then
+    ours = not found[1] and call('LPOS', executing, id)
+    if ours and (found[2] == 'finished' or not found[2] and call('EXISTS', key) == 0) then
+      ours = false
+      through[#through + 1] = id -- deleted, or pushed twice: nobody else will take it out
+    end
   elseif ours then
     ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
   end

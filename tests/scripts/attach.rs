@@ -1,0 +1,88 @@
+use crate::support::{Server, contents, run};
+use crate::*;
+
+type Answer = Vec<Vec<Option<String>>>;
+
+#[test]
+fn attach_adds_each_address_once_and_sixteen_at_most() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    run::<()>(redis, "HSET q:task:a function f state pending");
+    for address in (0..20).chain(0..20) {
+        let keys = ["q:task:a", "q:task:none"];
+        call::<Answer>(redis, ATTACH, &keys, &[&format!("w{address}"), "16"]);
+    }
+    let expected: Vec<String> = (0..16).map(|address| format!("w{address}")).collect();
+    let expected = format!(
+        "q:task:a hash: function=f reply-to={} state=pending",
+        expected.join(",")
+    );
+    assert_eq!(contents(redis), [expected]);
+}
+
+#[test]
+fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for (id, fields) in [
+        ("bare", "function f"),
+        ("held", "state executing function f owner w:1"),
+        ("foreign", "state executing function f"),
+        ("value", "state finished result successful result-value 1"),
+        (
+            "failed",
+            "state finished result failed error-reason why error-exception stack",
+        ),
+        (
+            "cancelled",
+            "state finished result failed error-reason cancelled cancelled 1",
+        ),
+    ] {
+        run::<()>(redis, &format!("HSET q:task:{id} {fields}"));
+    }
+    run::<()>(redis, "SET q:task:text x");
+    let keys = [
+        "bare",
+        "held",
+        "foreign",
+        "value",
+        "failed",
+        "cancelled",
+        "text",
+        "none",
+    ]
+    .map(|id| format!("q:task:{id}"));
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let expected = [
+        "waiting - -",
+        "waiting w:1 executing",
+        "waiting - executing",
+        "finished successful 1 - - -",
+        "finished failed - why stack -",
+        "finished failed - cancelled - 1",
+        "not a hash",
+        "missing",
+    ];
+    for _ in 0..2 {
+        let answers: Answer = call(redis, ATTACH, &keys, &["me", "16"]);
+        let answers = answers.iter().map(|answer| {
+            let texts = answer.iter().map(|text| text.as_deref().unwrap_or("-"));
+            texts.collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(answers.collect::<Vec<_>>(), expected);
+        assert_eq!(
+            contents(redis),
+            [
+                "q:task:bare hash: function=f reply-to=me",
+                "q:task:cancelled hash: cancelled=1 error-reason=cancelled result=failed \
+                 state=finished",
+                "q:task:failed hash: error-exception=stack error-reason=why result=failed \
+                 state=finished",
+                "q:task:foreign hash: function=f reply-to=me state=executing",
+                "q:task:held hash: function=f owner=w:1 reply-to=me state=executing",
+                "q:task:text string: x",
+                "q:task:value hash: result=successful result-value=1 state=finished",
+            ]
+        );
+    }
+}

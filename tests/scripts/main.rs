@@ -1,0 +1,331 @@
+//! Each script, against the whole contents of Redis: what it does, that doing it again does
+//! nothing, and that its head tells the truth.
+
+mod attach;
+mod cancel;
+mod enqueue;
+mod heads;
+mod heartbeat;
+mod outcomes;
+mod release;
+mod retries;
+#[path = "../support/mod.rs"]
+mod support;
+mod take;
+mod tick;
+
+use redis::{Connection, FromRedisValue, RedisResult, Script, Value};
+use support::{Server, run};
+
+/// A script as the broker loads it.
+macro_rules! script {
+    ($name:literal) => {
+        include_str!(concat!("../../src/broker/scripts/", $name, ".lua"))
+    };
+    (settle, $name:literal) => {
+        concat!(script!("settle"), script!($name))
+    };
+}
+
+const ENQUEUE: &str = script!("enqueue");
+const EXCHANGE: &str = script!(settle, "exchange");
+const RELEASE: &str = script!(settle, "release");
+const CANCEL: &str = script!(settle, "cancel");
+const TICK: &str = script!(settle, "tick");
+const HEARTBEAT: &str = script!("heartbeat");
+const ATTACH: &str = script!("attach");
+
+/// A date that no test lives to see, in milliseconds since 1970; and one that has passed.
+const FUTURE: &str = "9000000000000";
+const PAST: &str = "1000";
+/// What is taken away after so many milliseconds where nobody says otherwise.
+const DAY: &str = "86400000";
+
+fn try_call(
+    redis: &mut Connection,
+    script: &str,
+    keys: &[&str],
+    args: &[&str],
+) -> RedisResult<Value> {
+    let script = Script::new(script);
+    let mut call = script.prepare_invoke();
+    call.key(keys).arg(args);
+    call.invoke(redis)
+}
+
+fn call<T: FromRedisValue>(
+    redis: &mut Connection,
+    script: &str,
+    keys: &[&str],
+    args: &[&str],
+) -> T {
+    let answer = try_call(redis, script, keys, args).expect("the script runs");
+    redis::from_redis_value(answer).expect("the answer is what the head says")
+}
+
+/// id, function, args, reply-to, extra
+type New<'a> = [&'a str; 5];
+
+fn plain(id: &str) -> New<'_> {
+    [id, "f", "{}", "", ""]
+}
+
+/// One call of the client `me`, in its place 0.
+fn enqueue(redis: &mut Connection, now: &str, tasks: &[New]) -> Vec<i64> {
+    enqueue_in(redis, now, "0", "", tasks)
+}
+
+fn enqueue_in(
+    redis: &mut Connection,
+    now: &str,
+    place: &str,
+    repeated: &str,
+    tasks: &[New],
+) -> Vec<i64> {
+    let head = ["q:task:", now, "q:wake", place, repeated];
+    let args = [&head[..], &tasks.concat()].concat();
+    call(redis, ENQUEUE, &["q:pending", "q:due", "q:sent:me"], &args)
+}
+
+/// Tasks in `pending`, without a word of who sent them.
+fn pending(redis: &mut Connection, ids: &[&str]) {
+    let tasks: Vec<New> = ids.iter().map(|id| plain(id)).collect();
+    enqueue(redis, "t0", &tasks);
+    run::<()>(redis, "DEL q:sent:me");
+}
+
+/// id, owner, kind, a, b, c
+type Ran<'a> = [&'a str; 6];
+
+#[derive(Clone, Copy)]
+struct Exchange<'a> {
+    now: &'a str,
+    /// The worker's uuid is what stands before the colon.
+    owner: &'a str,
+    want: &'a str,
+    repeated: &'a str,
+    outcomes: &'a [Ran<'a>],
+}
+
+/// What worker `w` takes first.
+const TAKE: Exchange = Exchange {
+    now: "t1",
+    owner: "w:1",
+    want: "10",
+    repeated: "",
+    outcomes: &[],
+};
+
+/// What it writes when it has run that.
+const WRITE: Exchange = Exchange {
+    now: "t2",
+    owner: "w:2",
+    want: "0",
+    ..TAKE
+};
+
+#[derive(Debug, PartialEq)]
+struct Exchanged {
+    /// For each outcome 1 or 0.
+    written: Vec<i64>,
+    /// The tasks' fields, absent ones empty.
+    taken: Vec<Vec<String>>,
+    /// id and why
+    dropped: Vec<String>,
+    alive: bool,
+}
+
+impl Exchanged {
+    fn ids(&self) -> Vec<&str> {
+        self.taken.iter().map(|task| task[0].as_str()).collect()
+    }
+}
+
+/// An exchange of a worker that lives.
+fn exchange(redis: &mut Connection, it: Exchange) -> Exchanged {
+    let key = worker_key(it);
+    run::<()>(redis, &format!("HSET {key} queue q"));
+    let exchanged = exchange_dead(redis, it);
+    run::<()>(redis, &format!("DEL {key}"));
+    exchanged
+}
+
+fn worker_key(it: Exchange) -> String {
+    let worker = it.owner.split(':').next().unwrap_or_default();
+    format!("q:worker:{worker}")
+}
+
+/// An exchange of a worker that has no key.
+fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
+    let answer = try_exchange(redis, it).expect("the script runs");
+    type Texts = Vec<Option<String>>;
+    let (written, taken, dropped, alive): (Vec<i64>, Texts, Texts, i64) =
+        redis::from_redis_value(answer).expect("the answer is what the head says");
+    let groups = |texts: Texts, size| -> Vec<Vec<String>> {
+        assert_eq!(texts.len() % size, 0, "{texts:?}");
+        let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
+        texts.chunks(size).map(<[String]>::to_vec).collect()
+    };
+    Exchanged {
+        written,
+        taken: groups(taken, 6),
+        dropped: groups(dropped, 2)
+            .iter()
+            .map(|pair| pair.join(" "))
+            .collect(),
+        alive: alive == 1,
+    }
+}
+
+fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
+    let head = [
+        "q:task:",
+        "q:results",
+        "q:reply:",
+        it.now,
+        it.owner,
+        it.want,
+        "1000",
+        it.repeated,
+        DAY,
+    ];
+    let args = [&head[..], &it.outcomes.concat()].concat();
+    let key = worker_key(it);
+    let keys = ["q:pending", "q:executing", "q:due", &key];
+    try_call(redis, EXCHANGE, &keys, &args)
+}
+
+/// Under which conditions tasks go back: after how many lost runs one is given up, and '1' for
+/// those of the dead only.
+#[derive(Clone, Copy)]
+struct Release<'a> {
+    limit: &'a str,
+    dead: &'a str,
+}
+
+const HAND_BACK: Release = Release {
+    limit: "",
+    dead: "",
+};
+
+/// How many went back, and how many ended.
+fn release(redis: &mut Connection, it: Release, tasks: &[[&str; 2]]) -> (i64, i64) {
+    let answer = try_release(redis, it, tasks).expect("the script runs");
+    redis::from_redis_value(answer).expect("the answer is what the head says")
+}
+
+fn try_release(redis: &mut Connection, it: Release, tasks: &[[&str; 2]]) -> RedisResult<Value> {
+    let head = [
+        "q:task:",
+        "q:results",
+        "q:reply:",
+        "q:worker:",
+        "t5",
+        it.limit,
+        it.dead,
+        DAY,
+    ];
+    let args = [&head[..], &tasks.concat()].concat();
+    try_call(
+        redis,
+        RELEASE,
+        &["q:pending", "q:executing", "q:due"],
+        &args,
+    )
+}
+
+/// What became of each, and the reason.
+fn cancel(redis: &mut Connection, channel: &str, reason: &str, ids: &[&str]) -> Vec<String> {
+    let head = [
+        "q:task:",
+        "q:results",
+        "q:reply:",
+        channel,
+        "t6",
+        reason,
+        DAY,
+    ];
+    let args = [&head[..], ids].concat();
+    let answers: Vec<(String, String)> = call(redis, CANCEL, &["q:pending", "q:due"], &args);
+    let answers = answers.iter();
+    answers
+        .map(|(what, reason)| format!("{what} {reason}").trim_end().to_owned())
+        .collect()
+}
+
+#[derive(Debug, PartialEq)]
+struct Ticked {
+    next: i64,
+    pending: i64,
+    dead: Vec<String>,
+}
+
+/// A tick of a worker that takes care of the dead for so long.
+fn tick(redis: &mut Connection, care: &str) -> Ticked {
+    let args = ["q:task:", "q:results", "q:reply:", "t7", DAY, care];
+    let keys = ["q:pending", "q:due", "q:workers"];
+    let before = clock(redis);
+    let mut answer: Vec<Value> = call(redis, TICK, &keys, &args);
+    let dead = answer.split_off(3);
+    let numbers: Vec<i64> = answer
+        .into_iter()
+        .map(|value| redis::from_redis_value(value).expect("a number"))
+        .collect();
+    assert!(
+        (before..=clock(redis)).contains(&numbers[0]),
+        "Redis's clock"
+    );
+    Ticked {
+        next: numbers[1],
+        pending: numbers[2],
+        dead: dead
+            .into_iter()
+            .map(|value| redis::from_redis_value(value).expect("an id"))
+            .collect(),
+    }
+}
+
+/// Redis's clock, in milliseconds.
+fn clock(redis: &mut Connection) -> i64 {
+    let (seconds, micros): (i64, i64) = run(redis, "TIME");
+    seconds * 1000 + micros / 1000
+}
+
+/// What is published from here on, on all of the queue's channels.
+struct Heard {
+    redis: Connection,
+}
+
+impl Heard {
+    fn from_here(server: &Server) -> Heard {
+        let mut redis = server.connect();
+        let mut messages = redis.as_pubsub();
+        messages.psubscribe("q:*").expect("a subscription");
+        // What `as_pubsub` gives ends its subscriptions with itself.
+        std::mem::forget(messages);
+        Heard { redis }
+    }
+
+    /// `channel text` for each message, up to here.
+    fn all(mut self, redis: &mut Connection) -> Vec<String> {
+        run::<()>(redis, "PUBLISH q:end .");
+        let mut all = Vec::new();
+        loop {
+            let message = self.redis.recv_response().expect("a message");
+            let parts: Vec<String> = redis::from_redis_value(message).expect("texts");
+            if parts[2] == "q:end" {
+                return all;
+            }
+            all.push(parts[2..].join(" "));
+        }
+    }
+}
+
+/// The ttl of a key lies below `milliseconds`, by less than a test lasts.
+fn assert_expires(redis: &mut Connection, key: &str, milliseconds: i64) {
+    let left: i64 = run(redis, &format!("PTTL {key}"));
+    assert!(
+        (milliseconds - 60_000..=milliseconds).contains(&left) && left > 0,
+        "{key} expires in {left} ms"
+    );
+}

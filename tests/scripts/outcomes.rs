@@ -1,0 +1,208 @@
+use crate::support::{Server, contents, run};
+use crate::*;
+
+#[test]
+fn exchange_finishes_for_the_owner_alone_and_once() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b", "c", "d", "e"]);
+    exchange(redis, TAKE);
+    let stranger = [
+        ["a", "w:2", "v", "1", "", ""],
+        ["b", "w:10", "s", "", "", ""],
+    ];
+    let before = contents(redis);
+    let strange = Exchange {
+        outcomes: &stranger,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, strange).written, [0, 0]);
+    assert_eq!(contents(redis), before);
+
+    let own = [
+        ["a", "w:1", "v", "1", "", ""],
+        ["b", "w:1", "s", "", "", ""],
+        ["c", "w:1", "f", "why", "stack", ""],
+        ["d", "w:1", "c", "why", "", ""],
+        ["e", "w:1", "c", "", "", ""],
+    ];
+    let after = [
+        "q:task:a hash: args={} executing-created=t1 finished-created=t3 function=f \
+         pending-created=t0 result=successful result-value=1 state=finished",
+        "q:task:b hash: args={} executing-created=t1 finished-created=t3 function=f \
+         pending-created=t0 result=successful state=finished",
+        "q:task:c hash: args={} error-exception=stack error-reason=why executing-created=t1 \
+         finished-created=t3 function=f pending-created=t0 result=failed state=finished",
+        "q:task:d hash: args={} cancelled=1 error-reason=cancelled: why executing-created=t1 \
+         finished-created=t3 function=f pending-created=t0 result=failed state=finished",
+        "q:task:e hash: args={} cancelled=1 error-reason=cancelled executing-created=t1 \
+         finished-created=t3 function=f pending-created=t0 result=failed state=finished",
+    ];
+    for repeated in ["", "1"] {
+        let it = Exchange {
+            now: "t3",
+            repeated,
+            outcomes: &own,
+            ..WRITE
+        };
+        assert_eq!(exchange(redis, it).written, [1; 5]);
+        assert_eq!(contents(redis), after);
+    }
+}
+
+#[test]
+fn nothing_of_an_earlier_end_is_left_in_a_hash() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let earlier = "result failed result-value 0 error-reason x error-exception y cancelled 1 \
+                   cancel z reply-to me finished-created t0";
+    let ids = ["a", "b", "c", "d"];
+    for id in ids {
+        run::<()>(
+            redis,
+            &format!("HSET q:task:{id} function f owner w:1 state executing {earlier}"),
+        );
+    }
+    let own = [
+        ["a", "w:1", "v", "1", "", ""],
+        ["b", "w:1", "s", "", "", ""],
+        ["c", "w:1", "f", "why", "", ""],
+        ["d", "w:1", "c", "why", "", ""],
+    ];
+    exchange(
+        redis,
+        Exchange {
+            outcomes: &own,
+            ..WRITE
+        },
+    );
+    assert_eq!(
+        contents(redis),
+        [
+            "q:task:a hash: finished-created=t2 function=f result=successful result-value=1 \
+             state=finished",
+            "q:task:b hash: finished-created=t2 function=f result=successful state=finished",
+            "q:task:c hash: error-reason=why finished-created=t2 function=f result=failed \
+             state=finished",
+            "q:task:d hash: cancelled=1 error-reason=cancelled: why finished-created=t2 function=f \
+             result=failed state=finished",
+        ]
+    );
+}
+
+#[test]
+fn a_finished_task_is_kept_as_long_as_its_worker_says_and_no_longer() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["ever", "soon", "gone", "awaited"]);
+    run::<()>(redis, "HSET q:task:awaited reply-to me");
+    exchange(redis, TAKE);
+    let own = [
+        ["ever", "w:1", "s", "", "", ""],
+        ["soon", "w:1", "s", "", "", "500000"],
+        ["gone", "w:1", "s", "", "", "0"],
+        ["awaited", "w:1", "s", "", "", "0"],
+    ];
+    let heard = Heard::from_here(&server);
+    exchange(
+        redis,
+        Exchange {
+            outcomes: &own,
+            ..WRITE
+        },
+    );
+    let hash = "args={} executing-created=t1 finished-created=t2 function=f pending-created=t0 \
+                result=successful state=finished";
+    assert_eq!(
+        contents(redis),
+        [
+            format!("q:task:awaited hash, expires: {hash}"),
+            format!("q:task:ever hash: {hash}"),
+            format!("q:task:soon hash, expires: {hash}"),
+        ]
+    );
+    assert_expires(redis, "q:task:soon", 500_000);
+    assert_expires(redis, "q:task:awaited", 60_000); // its reply may be lost
+    assert_eq!(
+        heard.all(redis),
+        [
+            "q:reply:me 7:awaiteds",
+            "q:results q:task:ever",
+            "q:results q:task:soon",
+            "q:results q:task:gone",
+            "q:results q:task:awaited",
+        ]
+    );
+}
+
+#[test]
+fn the_repeated_outcome_of_a_task_that_was_removed_counts_as_written() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    let own = [["a", "w:1", "s", "", "", "0"]];
+    for (repeated, written) in [("", 1), ("1", 1), ("", 0)] {
+        let it = Exchange {
+            repeated,
+            outcomes: &own,
+            ..WRITE
+        };
+        assert_eq!(exchange(redis, it).written, [written]);
+        assert_eq!(contents(redis), [""; 0]);
+    }
+}
+
+#[test]
+fn the_outcome_of_a_task_that_was_deleted_meanwhile_is_lost_and_its_id_leaves_executing() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    run::<()>(redis, "DEL q:task:a");
+    let own = [["a", "w:1", "s", "", "", ""]];
+    let it = Exchange {
+        outcomes: &own,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, it).written, [0]);
+    assert_eq!(contents(redis), [""; 0]);
+}
+
+#[test]
+fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["v", "s", "f", "c", "long", "alone"]);
+    for id in ["v", "s", "f", "c", "long"] {
+        run::<()>(redis, &format!("HSET q:task:{id} reply-to me"));
+    }
+    run::<()>(redis, "HSET q:task:s reply-to me,you");
+    exchange(redis, TAKE);
+    let long = format!("\"{}\"", "x".repeat(16 * 1024 - 1));
+    let own = [
+        ["v", "w:1", "v", "12", "", ""],
+        ["s", "w:1", "s", "", "", ""],
+        ["f", "w:1", "f", "why", "stack", ""],
+        ["c", "w:1", "c", "late", "", ""],
+        ["long", "w:1", "v", &long, "", ""],
+        ["alone", "w:1", "s", "", "", ""],
+    ];
+    let heard = Heard::from_here(&server);
+    let it = Exchange {
+        outcomes: &own,
+        ..WRITE
+    };
+    for repeated in ["", "1"] {
+        exchange(redis, Exchange { repeated, ..it });
+    }
+    let results = ["v", "s", "f", "c", "long", "alone"].map(|id| format!("q:results q:task:{id}"));
+    let replies = [
+        "q:reply:me 1:vv2:121:ss1:ff3:why5:stack1:cc4:late4:longr",
+        "q:reply:you 1:ss",
+    ];
+    assert_eq!(
+        heard.all(redis),
+        [&replies.map(str::to_owned)[..], &results].concat()
+    );
+}

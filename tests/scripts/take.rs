@@ -1,0 +1,245 @@
+use crate::support::{Server, contents, run};
+use crate::*;
+
+#[test]
+fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b", "c"]);
+    run::<()>(redis, "HSET q:task:b options {\"attempts\":3} attempt 2");
+    let two = Exchange { want: "2", ..TAKE };
+    let first = exchange(redis, two);
+    assert_eq!(
+        first.taken,
+        [
+            ["a", "f", "{}", "t0", "", ""],
+            ["b", "f", "{}", "t0", "{\"attempts\":3}", "2"]
+        ]
+    );
+    let after = [
+        "q:executing list: b a",
+        "q:pending list: c",
+        "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
+         state=executing",
+        "q:task:b hash: args={} attempt=2 executing-created=t1 function=f options={\"attempts\":3} \
+         owner=w:1 pending-created=t0 state=executing",
+        "q:task:c hash: args={} function=f pending-created=t0 state=pending",
+    ];
+    assert_eq!(contents(redis), after);
+    let again = Exchange {
+        repeated: "1",
+        ..two
+    };
+    assert_eq!(exchange(redis, again), first);
+    assert_eq!(contents(redis), after);
+}
+
+#[test]
+fn a_repeated_exchange_that_took_nothing_takes_now() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    let again = Exchange {
+        repeated: "1",
+        ..TAKE
+    };
+    assert_eq!(exchange(redis, again).ids(), ["a"]);
+}
+
+#[test]
+fn exchange_drops_what_can_not_be_taken_and_leaves_it_as_it_is() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    run::<()>(redis, "HSET q:task:done function f state finished");
+    run::<()>(redis, "HSET q:task:held function f state executing");
+    run::<()>(redis, "LPUSH q:executing held");
+    run::<()>(redis, "SET q:task:text x");
+    let before = contents(redis);
+    run::<()>(redis, "LPUSH q:pending none done held text");
+    let exchanged = exchange(redis, TAKE);
+    assert!(exchanged.taken.is_empty());
+    assert_eq!(
+        exchanged.dropped,
+        [
+            "none missing",
+            "done finished",
+            "held executing",
+            "text not a hash"
+        ]
+    );
+    assert_eq!(contents(redis), before);
+}
+
+#[test]
+fn an_id_that_is_pending_twice_is_taken_once() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    run::<()>(redis, "LPUSH q:pending a");
+    let exchanged = exchange(redis, TAKE);
+    assert_eq!(exchanged.ids(), ["a"]);
+    assert_eq!(exchanged.dropped, ["a executing"]);
+    run::<()>(redis, "LPUSH q:pending a");
+    let other = Exchange {
+        owner: "x:1",
+        ..TAKE
+    };
+    assert_eq!(exchange(redis, other).dropped, ["a executing"]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: a",
+            "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
+             state=executing",
+        ]
+    );
+}
+
+#[test]
+fn exchange_takes_no_more_than_the_bytes_allowed_and_keeps_the_order_of_the_rest() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let args = format!("\"{}\"", "x".repeat(600));
+    let tasks: Vec<New> = ["a", "b", "c", "d"]
+        .map(|id| [id, "f", &args, "", ""])
+        .to_vec();
+    enqueue(redis, "t0", &tasks);
+    assert_eq!(exchange(redis, TAKE).ids(), ["a", "b"]);
+    let second = Exchange {
+        owner: "w:2",
+        ..TAKE
+    };
+    assert_eq!(exchange(redis, second).ids(), ["c", "d"]);
+}
+
+#[test]
+fn a_task_that_has_not_begun_by_its_expiry_ends_when_it_would_be_taken() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let past = format!("||@{PAST}|");
+    let kept = format!("||@{PAST}|{{\"resultTtl\":null}}");
+    let removed = format!("||@{PAST}|{{\"resultTtl\":0}}");
+    let tasks = [
+        ["plain", "f", "{}", "me", past.as_str()],
+        ["kept", "f", "{}", "", &kept],
+        ["gone", "f", "{}", "", &removed],
+        plain("other"),
+    ];
+    enqueue(redis, "t0", &tasks);
+    run::<()>(redis, "DEL q:sent:me");
+    run::<()>(redis, "HSET q:task:kept attempt 2");
+    let heard = Heard::from_here(&server);
+    let exchanged = exchange(redis, TAKE);
+    assert_eq!(exchanged.ids(), ["other"]);
+    assert!(exchanged.dropped.is_empty());
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: other",
+            "q:task:kept hash: args={} attempt=2 \
+             error-reason=expired: attempt 2 had not begun by then expires=1000 \
+             finished-created=t1 function=f options={\"resultTtl\":null} pending-created=t0 \
+             result=failed state=finished",
+            "q:task:other hash: args={} executing-created=t1 function=f owner=w:1 \
+             pending-created=t0 state=executing",
+            "q:task:plain hash, expires: args={} \
+             error-reason=expired: it had not begun by then expires=1000 finished-created=t1 \
+             function=f options={} pending-created=t0 result=failed state=finished",
+        ]
+    );
+    assert_expires(redis, "q:task:plain", 86_400_000);
+    assert_eq!(
+        heard.all(redis),
+        [
+            "q:reply:me 5:plainf33:expired: it had not begun by then0:",
+            "q:results q:task:plain",
+            "q:results q:task:kept",
+            "q:results q:task:gone",
+        ]
+    );
+}
+
+#[test]
+fn a_task_that_begins_before_its_expiry_does_not_expire_any_more() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let future = format!("||@{FUTURE}|");
+    enqueue(redis, "t0", &[["a", "f", "{}", "", &future]]);
+    run::<()>(redis, "DEL q:sent:me");
+    assert_eq!(exchange(redis, TAKE).ids(), ["a"]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: a",
+            "q:task:a hash: args={} executing-created=t1 expires=9000000000000 function=f \
+             options={} owner=w:1 pending-created=t0 state=executing",
+        ]
+    );
+}
+
+#[test]
+fn a_task_that_was_cancelled_before_it_was_pushed_ends_when_it_would_be_taken() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    // Another program writes the hash first, and pushes the id when it has been cancelled.
+    run::<()>(redis, "HSET q:task:a function f args {}");
+    assert_eq!(cancel(redis, "", "why", &["a"]), ["executing why"]);
+    run::<()>(redis, "LPUSH q:pending a");
+    let exchanged = exchange(redis, TAKE);
+    assert!(exchanged.taken.is_empty() && exchanged.dropped.is_empty());
+    assert_eq!(
+        contents(redis),
+        [
+            "q:task:a hash, expires: args={} cancelled=1 error-reason=cancelled: why \
+             finished-created=t1 function=f options={} result=failed state=finished"
+        ]
+    );
+}
+
+#[test]
+fn a_worker_without_a_key_gets_no_tasks_but_may_write_what_is_its_own() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b"]);
+    let one = Exchange { want: "1", ..TAKE };
+    let first = exchange(redis, one);
+    assert!(first.alive);
+    let outcomes = [["a", "w:1", "s", "", "", ""]];
+    let next = Exchange {
+        want: "5",
+        outcomes: &outcomes,
+        ..WRITE
+    };
+    let exchanged = exchange_dead(redis, next);
+    assert_eq!((exchanged.written, exchanged.alive), (vec![1], false));
+    assert!(exchanged.taken.is_empty());
+    assert_eq!(
+        contents(redis),
+        [
+            "q:pending list: b",
+            "q:task:a hash: args={} executing-created=t1 finished-created=t2 function=f \
+             pending-created=t0 result=successful state=finished",
+            "q:task:b hash: args={} function=f pending-created=t0 state=pending",
+        ]
+    );
+    assert!(
+        exchange_dead(redis, WRITE).alive,
+        "it did not ask for anything"
+    );
+}
+
+#[test]
+fn a_worker_whose_key_went_with_the_answer_hears_what_it_had_taken() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b"]);
+    let one = Exchange { want: "1", ..TAKE };
+    exchange(redis, one);
+    let before = contents(redis);
+    let again = Exchange {
+        repeated: "1",
+        ..one
+    };
+    assert_eq!(exchange_dead(redis, again).ids(), ["a"]);
+    assert_eq!(contents(redis), before);
+}
