@@ -22,8 +22,8 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             function: field(),
             args: field(),
             created: field(),
-            options: field(),
-            attempt: field(),
+            options: None,
+            attempt: None,
             owner: exchange.owner.clone(),
         });
     }
@@ -36,6 +36,15 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
         });
     }
     result.unregistered = parts.next() == Some(Value::Int(0));
+    let mut extras = list(parts.next().unwrap_or(Value::Nil)).into_iter();
+    while let Some(Value::Int(index)) = extras.next() {
+        let (options, attempt) = (extras.next(), extras.next());
+        let taken = usize::try_from(index).ok();
+        if let Some(task) = taken.and_then(|index| result.taken.get_mut(index)) {
+            task.options = options.and_then(bytes);
+            task.attempt = attempt.and_then(bytes);
+        }
+    }
     let bytes: usize = result
         .taken
         .iter()

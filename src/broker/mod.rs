@@ -20,6 +20,7 @@ mod reply;
 mod subscriptions;
 mod workers;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -277,29 +278,33 @@ impl Broker {
                     call.arg(id).arg(&**owner);
                     match end {
                         End::Finished(outcome, keep) => {
+                            let own = if *keep == exchange.keep {
+                                ""
+                            } else {
+                                &own_ttl(*keep)
+                            };
                             match outcome {
                                 Outcome::Successful(Some(value)) => {
-                                    call.arg("v").arg(value).arg("")
+                                    call.arg(&*kind("v", own)).arg(value).arg("")
                                 }
-                                Outcome::Successful(None) => call.arg("s").arg("").arg(""),
+                                Outcome::Successful(None) => {
+                                    call.arg(&*kind("s", own)).arg("").arg("")
+                                }
                                 Outcome::Failed { reason, exception } => call
-                                    .arg("f")
+                                    .arg(&*kind("f", own))
                                     .arg(reason)
                                     .arg(exception.as_deref().unwrap_or("")),
-                                Outcome::Cancelled(reason) => call.arg("c").arg(reason).arg(""),
+                                Outcome::Cancelled(reason) => {
+                                    call.arg(&*kind("c", own)).arg(reason).arg("")
+                                }
                             };
-                            if *keep == exchange.keep {
-                                call.arg("=");
-                            } else {
-                                call.arg(ttl(*keep));
-                            }
                         }
                         End::Retry {
                             reason,
                             attempt,
                             delay,
                         } => {
-                            call.arg("r").arg(reason).arg(attempt);
+                            call.arg(&*kind("r", &attempt.to_string())).arg(reason);
                             call.arg(delay.as_millis().to_string());
                         }
                     }
@@ -444,6 +449,21 @@ fn extra(task: &NewTask) -> String {
         when(expires),
         options.as_deref().unwrap_or_default()
     )
+}
+
+/// A kind of exchange.lua's, with what follows the letter.
+fn kind(letter: &'static str, rest: &str) -> Cow<'static, str> {
+    if rest.is_empty() {
+        return Cow::Borrowed(letter);
+    }
+    Cow::Owned([letter, rest].concat())
+}
+
+fn own_ttl(keep: Keep) -> String {
+    match keep {
+        Keep::ForEver => "-".into(),
+        Keep::For(_) => ttl(keep),
+    }
 }
 
 fn ttl(keep: Keep) -> String {

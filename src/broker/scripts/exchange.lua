@@ -14,15 +14,17 @@
 -- ARGV[7]  bytes of args after which no more are taken
 -- ARGV[8]  number of this call: a thousand for each exchange of this worker, and one for each time
 --          that this one was sent before
--- ARGV[9]  the worker's own ttl: of a task that has expired, and where c is '='
--- ARGV[10…] six for each task that ran: id, owner, kind, a, b, c. Kinds:
---          v, s, f, c as settle.lua has them, with c = ttl
---          r to be run again: a = why, b = the next attempt's number, c = milliseconds until then
+-- ARGV[9]  the worker's own ttl: of a task that has expired, and of those that say no other
+-- ARGV[10…] five for each task that ran: id, owner, kind, a, b. Kinds:
+--          v, s, f, c as settle.lua has them; a ttl of the task's own follows the letter, - for ever
+--          r to be run again: a = why, b = milliseconds until then; the next attempt's number
+--          follows the letter
 --
 -- Returns { for each of them 1 (written) or 0 (this owner has lost the task),
---           taken: id, function, args, pending-created, options, attempt of each, flat, oldest first
+--           taken: id, function, args, pending-created of each, flat, oldest first
 --           dropped: id, why (missing | finished | executing | not a hash), flat
---           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks }
+--           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
+--           for those taken that have options: which of them, options, attempt, flat }
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
@@ -73,16 +75,19 @@ local function written_before(key, kind, attempt)
 end
 
 local written, through = {}, {}
-for i = 10, #ARGV, 6 do
-  local id, kind = ARGV[i], ARGV[i + 2]
+for i = 10, #ARGV, 5 do
+  local id, kind, rest = ARGV[i], ARGV[i + 2], ''
+  if #kind > 1 then
+    kind, rest = string.sub(kind, 1, 1), string.sub(kind, 2)
+  end
   local key = prefix .. id
   local found = redis.pcall('HMGET', key, 'owner', 'reply-to', 'options')
   local answer = 0
   if found[1] and found[1] == ARGV[i + 1] then
     if kind == 'r' then
-      run_again(key, id, found[2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+      run_again(key, id, found[2], ARGV[i + 3], rest, ARGV[i + 4])
     else
-      local ttl = ARGV[i + 5] == '=' and ARGV[9] or ARGV[i + 5]
+      local ttl = rest == '' and ARGV[9] or rest == '-' and '' or rest
       settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4])
       if found[3] then
         call('HDEL', key, 'cancel') -- which came too late
@@ -95,7 +100,7 @@ for i = 10, #ARGV, 6 do
   elseif not found[1] and call('EXISTS', key) == 0 then
     through[#through + 1] = id -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
-  elseif written_before(key, kind, ARGV[i + 4]) then
+  elseif written_before(key, kind, rest) then
     if kind ~= 'r' then
       through[#through + 1] = id -- where the first time ended in between
     end
@@ -105,7 +110,7 @@ for i = 10, #ARGV, 6 do
 end
 take_out(executing, through)
 
-local taken, dropped = {}, {}
+local taken, dropped, extras = {}, {}, {}
 local alive = 1
 if want > 0 then
   local own = call('HMGET', KEYS[4], 'registered', 'repeated')
@@ -119,7 +124,7 @@ end
 
 local function finish()
   announce(ARGV[2], ARGV[3])
-  return { written, taken, dropped, alive }
+  return { written, taken, dropped, alive, extras }
 end
 
 local function take(id, found, options, attempt)
@@ -128,8 +133,12 @@ local function take(id, found, options, attempt)
   taken[next + 2] = found[1]
   taken[next + 3] = found[2]
   taken[next + 4] = found[3]
-  taken[next + 5] = options
-  taken[next + 6] = attempt or false -- never nil: the list must have no holes
+  if options then
+    local last = #extras
+    extras[last + 1] = next / 4
+    extras[last + 2] = options
+    extras[last + 3] = attempt or false -- never nil: the list must have no holes
+  end
 end
 
 if repeated then

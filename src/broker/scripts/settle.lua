@@ -38,6 +38,17 @@ local function milliseconds()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Worked out once: with `PEXPIRE` Redis does it each time.
+local moments = {}
+local function from_now(ttl)
+  local at = moments[ttl]
+  if not at then
+    at = string.format('%.0f', milliseconds() + ttl)
+    moments[ttl] = at
+  end
+  return at
+end
+
 local function moment(field)
   local number = tonumber(field)
   return number and number >= 0 and number < 1e16 and string.format('%.0f', number) or nil
@@ -82,11 +93,15 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
   if kind == 'f' and b ~= '' then
     call('HSET', key, 'error-exception', b)
   end
-  call('HDEL', key, 'owner', 'reply-to')
+  if reply_to then
+    call('HDEL', key, 'owner', 'reply-to')
+  else
+    call('HDEL', key, 'owner')
+  end
   if ttl == '0' and not reply_to then
     call('DEL', key)
   elseif ttl ~= '' then
-    call('PEXPIRE', key, ttl == '0' and REREAD or ttl)
+    call('PEXPIREAT', key, from_now(ttl == '0' and REREAD or ttl))
   end
   settled[#settled + 1] = key
   if not reply_to then
