@@ -226,6 +226,11 @@ fn nothing_is_written_where_a_key_has_another_type() {
             refused(try_exchange(redis, finish), "exchange");
             refused(try_release(redis, HAND_BACK, &[["b", "w:1"]]), "release");
         }
+        if matches!(wrong, "q:pending" | "q:due") {
+            let args = ["q:task:", "r", "p", "t7", DAY, "0"];
+            let keys = ["q:pending", "q:due", "q:workers"];
+            refused(try_call(redis, TICK, &keys, &args), "tick");
+        }
         assert_eq!(contents(redis), before);
         run::<()>(redis, &format!("DEL {wrong} q:pending q:task:c"));
     }

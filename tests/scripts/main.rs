@@ -291,7 +291,7 @@ fn clock(redis: &mut Connection) -> i64 {
     seconds * 1000 + micros / 1000
 }
 
-/// What is published from here on, on all of the queue's channels.
+/// What is published from here on, on all channels.
 struct Heard {
     redis: Connection,
 }
@@ -300,7 +300,7 @@ impl Heard {
     fn from_here(server: &Server) -> Heard {
         let mut redis = server.connect();
         let mut messages = redis.as_pubsub();
-        messages.psubscribe("q:*").expect("a subscription");
+        messages.psubscribe("*").expect("a subscription");
         // What `as_pubsub` gives ends its subscriptions with itself.
         std::mem::forget(messages);
         Heard { redis }

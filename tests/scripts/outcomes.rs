@@ -48,6 +48,45 @@ fn exchange_finishes_for_the_owner_alone_and_once() {
         assert_eq!(exchange(redis, it).written, [1; 5]);
         assert_eq!(contents(redis), after);
     }
+    let other = Exchange {
+        now: "t4",
+        outcomes: &own,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, other).written, [0; 5], "another call");
+    assert_eq!(contents(redis), after);
+}
+
+#[test]
+fn the_outcome_of_what_is_no_task_any_more_is_lost_and_the_others_are_written() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b", "c"]);
+    exchange(redis, TAKE);
+    for id in ["a", "b"] {
+        run::<()>(redis, &format!("DEL q:task:{id}"));
+        run::<()>(redis, &format!("SET q:task:{id} text"));
+    }
+    let own = [
+        ["a", "w:1", "r", "why", "2", "0"],
+        ["b", "w:1", "v", "1", "", ""],
+        ["c", "w:1", "s", "", "", ""],
+    ];
+    let it = Exchange {
+        outcomes: &own,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, it).written, [0, 0, 1]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: b a",
+            "q:task:a string: text",
+            "q:task:b string: text",
+            "q:task:c hash: args={} executing-created=t1 finished-created=t2 function=f \
+             pending-created=t0 result=successful state=finished",
+        ]
+    );
 }
 
 #[test]

@@ -35,6 +35,50 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
 }
 
 #[test]
+fn a_repeated_exchange_gives_each_of_its_own_once_and_nothing_of_others() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b", "c"]);
+    let one = Exchange { want: "1", ..TAKE };
+    exchange(
+        redis,
+        Exchange {
+            owner: "x:1",
+            ..one
+        },
+    );
+    exchange(redis, one);
+    run::<()>(redis, "SET q:task:text x");
+    // A person pushed it again, and another kind of worker took it.
+    run::<()>(redis, "LPUSH q:executing b text none");
+    let before = contents(redis);
+    let again = Exchange {
+        repeated: "1",
+        ..one
+    };
+    assert_eq!(exchange(redis, again).ids(), ["b"]);
+    assert_eq!(contents(redis), before);
+}
+
+#[test]
+fn what_claims_to_be_executing_and_is_not_is_taken() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    run::<()>(redis, "HSET q:task:a function f state executing owner x:1");
+    run::<()>(redis, "HSET q:task:b state pending");
+    run::<()>(redis, "LPUSH q:pending a b");
+    assert_eq!(exchange(redis, TAKE).ids(), ["a", "b"]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: b a",
+            "q:task:a hash: executing-created=t1 function=f owner=w:1 state=executing",
+            "q:task:b hash: executing-created=t1 owner=w:1 state=executing",
+        ]
+    );
+}
+
+#[test]
 fn a_repeated_exchange_that_took_nothing_takes_now() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -281,10 +281,11 @@ impl World {
             if !before.tasks.contains_key(&id) {
                 // Removed by this very exchange, or by others since: nobody has lost anything.
                 prop_assert!(again.written[index]);
-            } else if created(before) == created(&then) && !self.past(&id).foreign_too {
+            } else if created(before) == created(&then) && !self.past(&id).overwritten {
                 prop_assert_eq!(again.written[index], first.written[index], "{}", id);
             }
         }
+        prop_assert_eq!(ids(&again).len(), again.taken.len(), "taken twice");
         let mut expected = Expected {
             owned: Some((exchange.owner.clone(), ids(&again))),
             ..Expected::default()
