@@ -60,7 +60,7 @@ fn what_waits_for_its_next_attempt_is_cancelled() {
     let redis = &mut server.connect();
     pending(redis, &["a"]);
     exchange(redis, TAKE);
-    let retry = [["a", "w:1", "r", "x", "2", "100000"]];
+    let retry = [["a", "w:1", "r2", "x", "100000"]];
     exchange(
         redis,
         Exchange {

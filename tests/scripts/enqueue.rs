@@ -14,10 +14,10 @@ fn enqueue_writes_hash_and_id_once_however_often_it_is_sent() {
     ];
     assert_eq!(enqueue(redis, "t0", &tasks), [1, 1, 0]);
     assert_eq!(contents(redis), after);
-    let again = enqueue_in(redis, "t0", "0", "1", &tasks);
+    let again = enqueue_in(redis, "t0", "0", &tasks);
     assert_eq!(again, [1, 1, 0], "the same call, sent again");
     assert_eq!(contents(redis), after);
-    let other = enqueue_in(redis, "t9", "1", "", &tasks);
+    let other = enqueue_in(redis, "t9", "1", &tasks);
     assert_eq!(other, [0, 0, 0], "another call");
     let mut noted = after;
     noted[1] = "q:sent:me hash, expires: 0=t0 1=t9";
@@ -30,7 +30,7 @@ fn a_repeated_enqueue_that_was_never_carried_out_is_carried_out() {
     let server = Server::start();
     let redis = &mut server.connect();
     enqueue(redis, "t0", &[plain("a")]);
-    let answer = enqueue_in(redis, "t1", "0", "1", &[plain("a"), plain("b")]);
+    let answer = enqueue_in(redis, "t1", "0", &[plain("a"), plain("b")]);
     assert_eq!(answer, [0, 1]);
     assert_eq!(
         contents(redis),
@@ -51,8 +51,8 @@ fn a_repeated_enqueue_does_not_make_tasks_again_that_have_run_and_been_removed()
     enqueue(redis, "t0", &tasks);
     exchange(redis, Exchange { want: "2", ..TAKE });
     let outcomes = [
-        ["gone", "w:1", "v", "1", "", "0"],
-        ["kept", "w:1", "v", "1", "", ""],
+        ["gone", "w:1", "v0", "1", ""],
+        ["kept", "w:1", "v-", "1", ""],
     ];
     exchange(
         redis,
@@ -66,7 +66,7 @@ fn a_repeated_enqueue_does_not_make_tasks_again_that_have_run_and_been_removed()
         !before.iter().any(|line| line.contains("gone")),
         "{before:?}"
     );
-    assert_eq!(enqueue_in(redis, "t0", "0", "1", &tasks), [1, 1, 1]);
+    assert_eq!(enqueue_in(redis, "t0", "0", &tasks), [1, 1, 1]);
     assert_eq!(contents(redis), before);
 }
 
@@ -76,12 +76,12 @@ fn a_repeated_enqueue_tells_its_own_tasks_from_those_that_were_there() {
     let redis = &mut server.connect();
     run::<()>(redis, "HSET q:task:wire function f");
     run::<()>(redis, "SET q:task:text x");
-    enqueue_in(redis, "t0", "5", "", &[plain("there")]);
+    enqueue_in(redis, "t0", "5", &[plain("there")]);
     let tasks = [plain("a"), plain("there"), plain("wire"), plain("text")];
     let first = enqueue(redis, "t1", &tasks);
     assert_eq!(first, [1, 0, 0, -1]);
     let before = contents(redis);
-    assert_eq!(enqueue_in(redis, "t1", "0", "1", &tasks), first);
+    assert_eq!(enqueue_in(redis, "t1", "0", &tasks), first);
     assert_eq!(contents(redis), before);
 }
 
@@ -106,8 +106,8 @@ fn enqueue_runs_a_finished_task_anew_only_where_it_is_asked_to() {
         "q:task:a hash: args={} function=f pending-created=t1 state=pending",
         "q:task:b hash: function=f owner=w:1 state=executing",
     ];
-    for repeated in ["", "1"] {
-        assert_eq!(enqueue_in(redis, "t1", "0", repeated, &again), [1, 0]);
+    for _ in 0..2 {
+        assert_eq!(enqueue_in(redis, "t1", "0", &again), [1, 0]);
         assert_eq!(contents(redis), after);
     }
 }
@@ -132,8 +132,8 @@ fn what_is_to_start_later_is_due_and_not_pending() {
         "q:task:at hash: args={} function=f pending-created=t0 state=pending",
         "q:task:now hash: args={} function=f pending-created=t0 state=pending",
     ];
-    for repeated in ["", "1"] {
-        assert_eq!(enqueue_in(redis, "t0", "0", repeated, &tasks), [1, 1, 1]);
+    for _ in 0..2 {
+        assert_eq!(enqueue_in(redis, "t0", "0", &tasks), [1, 1, 1]);
         assert_eq!(contents(redis), after);
     }
 }
@@ -175,14 +175,18 @@ fn a_task_that_expires_has_options_although_none_were_given() {
 fn workers_are_woken_only_where_something_is_due_sooner_than_they_know() {
     let server = Server::start();
     let redis = &mut server.connect();
-    for (extra, woken) in [
+    for (index, (extra, woken)) in [
         ("|@9000000000002||", true),
         ("|@9000000000003||", false),
         ("||@9000000000001|", true),
         ("", false),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = format!("t{index}");
         let heard = Heard::from_here(&server);
-        enqueue(redis, "t0", &[[extra, "f", "{}", "", extra]]);
+        enqueue(redis, &now, &[[extra, "f", "{}", "", extra]]);
         let expected: &[&str] = if woken { &["q:wake due"] } else { &[] };
         assert_eq!(heard.all(redis), expected, "{extra}");
     }
@@ -198,7 +202,7 @@ fn nothing_is_written_where_a_key_has_another_type() {
     run::<()>(redis, "HSET q:task:b owner w:1");
     run::<()>(redis, "HSET q:worker:w queue q");
     let finish = Exchange {
-        outcomes: &[["b", "w:1", "v", "1", "", ""]],
+        outcomes: &[["b", "w:1", "v-", "1", ""]],
         want: "1",
         ..WRITE
     };
@@ -234,4 +238,17 @@ fn nothing_is_written_where_a_key_has_another_type() {
         assert_eq!(contents(redis), before);
         run::<()>(redis, &format!("DEL {wrong} q:pending q:task:c"));
     }
+}
+
+#[test]
+fn a_call_that_comes_after_its_own_repetition_or_later_ones_of_its_place_does_nothing() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    enqueue_in(redis, "t1", "0", &[plain("a")]);
+    run::<()>(redis, "DEL q:task:a q:pending"); // run, and removed
+    for late in ["t1", "t0"] {
+        enqueue_in(redis, late, "0", &[plain("a")]);
+        assert_eq!(contents(redis), ["q:sent:me hash, expires: 0=t1"], "{late}");
+    }
+    assert_eq!(enqueue_in(redis, "t0", "1", &[plain("a")]), [1]);
 }

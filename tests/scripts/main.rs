@@ -72,17 +72,11 @@ fn plain(id: &str) -> New<'_> {
 
 /// One call of the client `me`, in its place 0.
 fn enqueue(redis: &mut Connection, now: &str, tasks: &[New]) -> Vec<i64> {
-    enqueue_in(redis, now, "0", "", tasks)
+    enqueue_in(redis, now, "0", tasks)
 }
 
-fn enqueue_in(
-    redis: &mut Connection,
-    now: &str,
-    place: &str,
-    repeated: &str,
-    tasks: &[New],
-) -> Vec<i64> {
-    let head = ["q:task:", now, "q:wake", place, repeated];
+fn enqueue_in(redis: &mut Connection, now: &str, place: &str, tasks: &[New]) -> Vec<i64> {
+    let head = ["q:task:", now, "q:wake", place];
     let args = [&head[..], &tasks.concat()].concat();
     call(redis, ENQUEUE, &["q:pending", "q:due", "q:sent:me"], &args)
 }
@@ -94,13 +88,13 @@ fn pending(redis: &mut Connection, ids: &[&str]) {
     run::<()>(redis, "DEL q:sent:me");
 }
 
-/// id, owner, kind, a, b, c
-type Ran<'a> = [&'a str; 6];
+/// id, owner, kind, a, b
+type Ran<'a> = [&'a str; 5];
 
 #[derive(Clone, Copy)]
 struct Exchange<'a> {
     now: &'a str,
-    /// The worker's uuid is what stands before the colon.
+    /// The worker's uuid, a colon, and the number of the exchange.
     owner: &'a str,
     want: &'a str,
     repeated: &'a str,
@@ -128,7 +122,7 @@ const WRITE: Exchange = Exchange {
 struct Exchanged {
     /// For each outcome 1 or 0.
     written: Vec<i64>,
-    /// The tasks' fields, absent ones empty.
+    /// The tasks' fields, with options and attempt, absent ones empty.
     taken: Vec<Vec<String>>,
     /// id and why
     dropped: Vec<String>,
@@ -144,7 +138,7 @@ impl Exchanged {
 /// An exchange of a worker that lives.
 fn exchange(redis: &mut Connection, it: Exchange) -> Exchanged {
     let key = worker_key(it);
-    run::<()>(redis, &format!("HSET {key} queue q"));
+    run::<()>(redis, &format!("HSET {key} registered t"));
     let exchanged = exchange_dead(redis, it);
     run::<()>(redis, &format!("DEL {key}"));
     exchanged
@@ -159,16 +153,25 @@ fn worker_key(it: Exchange) -> String {
 fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let answer = try_exchange(redis, it).expect("the script runs");
     type Texts = Vec<Option<String>>;
-    let (written, taken, dropped, alive): (Vec<i64>, Texts, Texts, i64) =
+    type Answer = (Vec<i64>, Texts, Texts, i64, Texts);
+    let (written, taken, dropped, alive, extras): Answer =
         redis::from_redis_value(answer).expect("the answer is what the head says");
     let groups = |texts: Texts, size| -> Vec<Vec<String>> {
         assert_eq!(texts.len() % size, 0, "{texts:?}");
         let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
         texts.chunks(size).map(<[String]>::to_vec).collect()
     };
+    let mut taken = groups(taken, 4);
+    taken
+        .iter_mut()
+        .for_each(|task| task.resize(6, String::new()));
+    for extra in groups(extras, 3) {
+        let which: usize = extra[0].parse().expect("a place");
+        taken[which][4..].clone_from_slice(&extra[1..]);
+    }
     Exchanged {
         written,
-        taken: groups(taken, 6),
+        taken,
         dropped: groups(dropped, 2)
             .iter()
             .map(|pair| pair.join(" "))
@@ -178,6 +181,8 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
 }
 
 fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
+    let exchange = it.owner.rsplit(':').next().unwrap_or_default();
+    let number = format!("{exchange}00{}", if it.repeated.is_empty() { 0 } else { 1 });
     let head = [
         "q:task:",
         "q:results",
@@ -186,7 +191,7 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
         it.owner,
         it.want,
         "1000",
-        it.repeated,
+        &number,
         DAY,
     ];
     let args = [&head[..], &it.outcomes.concat()].concat();

@@ -248,7 +248,7 @@ fn a_worker_without_a_key_gets_no_tasks_but_may_write_what_is_its_own() {
     let one = Exchange { want: "1", ..TAKE };
     let first = exchange(redis, one);
     assert!(first.alive);
-    let outcomes = [["a", "w:1", "s", "", "", ""]];
+    let outcomes = [["a", "w:1", "s-", "", ""]];
     let next = Exchange {
         want: "5",
         outcomes: &outcomes,
@@ -286,4 +286,30 @@ fn a_worker_whose_key_went_with_the_answer_hears_what_it_had_taken() {
     };
     assert_eq!(exchange_dead(redis, again).ids(), ["a"]);
     assert_eq!(contents(redis), before);
+}
+
+#[test]
+fn a_call_that_comes_after_its_own_repetition_takes_nothing_also_once_the_key_is_made_anew() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b", "c"]);
+    run::<()>(redis, "HSET q:worker:w registered t");
+    let one = Exchange { want: "1", ..TAKE };
+    let repeated = Exchange {
+        repeated: "1",
+        ..one
+    };
+    assert_eq!(exchange_dead(redis, repeated).ids(), ["a"]);
+    assert_eq!(exchange_dead(redis, one).ids(), [""; 0], "late");
+    let beat = ["w", "100000", "1001", "registered", "t"];
+    for _ in 0..2 {
+        run::<()>(redis, "DEL q:worker:w");
+        call::<Value>(redis, HEARTBEAT, &["q:worker:w", "q:workers"], &beat);
+        assert_eq!(exchange_dead(redis, one).ids(), [""; 0], "late");
+    }
+    let next = Exchange {
+        owner: "w:2",
+        ..one
+    };
+    assert_eq!(exchange_dead(redis, next).ids(), ["b"]);
 }

@@ -72,7 +72,7 @@ impl World {
         }
         if lost && self.sent.is_none() {
             let now = dothis::clock::now();
-            let answer = self.send(&now, tasks, "");
+            let answer = self.send(&now, tasks);
             prop_assert_eq!(&answer, &expected);
             self.sent = Some(Sent {
                 now,
@@ -98,7 +98,7 @@ impl World {
         let Some(sent) = self.sent.take() else {
             return Ok(Expected::nothing());
         };
-        let answer = self.send(&sent.now, &sent.tasks, "1");
+        let answer = self.send(&sent.now, &sent.tasks);
         for id in IDS {
             let created = |snapshot: &Snapshot| {
                 let created = snapshot.field(id, "pending-created");
@@ -122,12 +122,12 @@ impl World {
     }
 
     /// What the broker sends, for a call that it would only send again were the connection cut.
-    fn send(&mut self, now: &str, tasks: &[New], repeated: &str) -> Vec<i64> {
+    fn send(&mut self, now: &str, tasks: &[New]) -> Vec<i64> {
         let script = Script::new(include_str!("../../src/broker/scripts/enqueue.lua"));
         let mut call = script.prepare_invoke();
         call.key("q:pending").key("q:due").key("q:sent:me");
         call.arg("q:task:").arg(now).arg("q:wake");
-        call.arg(LOST_PLACE).arg(repeated);
+        call.arg(LOST_PLACE);
         for task in tasks {
             let flag = |set: bool, text: &str| if set { text.to_owned() } else { String::new() };
             let at = format!("@{FUTURE:.0}");
@@ -208,7 +208,15 @@ impl World {
                 end,
             });
         }
-        let exchange = Exchange::new(uuid, owner.clone(), Keep::ForEver, finishes, want);
+        let exchange = Exchange::new(
+            uuid,
+            owner.clone(),
+            Keep::ForEver,
+            self.workers[worker].exchanges,
+            self.workers[worker].repetitions.clone(),
+            finishes,
+            want,
+        );
         let exchanged = block(self.broker.exchange(&exchange)).expect("an answer");
         prop_assert_eq!(&exchanged.written, &written);
         prop_assert_eq!(exchanged.unregistered, !alive && want > 0);
@@ -269,7 +277,7 @@ impl World {
         (mut exchange, first, then): (Exchange, Exchanged, Snapshot),
         before: &Snapshot,
     ) -> Acted {
-        exchange.repeated = true;
+        exchange.sent += 1;
         let again = block(self.broker.exchange(&exchange)).expect("an answer");
         self.seen.insert("exchange repeated");
         for (index, finish) in exchange.finishes.iter().enumerate() {
@@ -405,9 +413,9 @@ impl World {
 
     fn heartbeat(&mut self, worker: usize) -> Acted {
         let Worker { uuid, alive, .. } = &mut self.workers[worker];
-        let fields = [("queue", "q".to_owned())];
-        let there = block(self.broker.register(uuid, &fields, LONG, deadline()));
-        prop_assert_eq!(there.expect("an answer"), *alive);
+        let fields = [("registered", "t".to_owned())];
+        let there = block(self.broker.register(uuid, &fields, LONG, 0, deadline()));
+        prop_assert_eq!(there.expect("an answer").0, *alive);
         *alive = true;
         Ok(Expected::default())
     }
@@ -439,7 +447,7 @@ impl World {
         let ids = block(self.broker.executing(deadline())).expect("an answer");
         let owners = block(self.broker.owners(&ids, deadline())).expect("an answer");
         let owned = ids.into_iter().zip(owners);
-        let owned = owned.filter_map(|(id, (owner, _))| Some((id, text(&owner?))));
+        let owned = owned.filter_map(|(id, held)| Some((id, text(&held.owner?))));
         let owned: Vec<(Vec<u8>, String)> = owned.collect();
         let worker = |owner: &str| owner.split(':').next().unwrap_or_default().to_owned();
         let workers: Vec<String> = owned.iter().map(|(_, owner)| worker(owner)).collect();

@@ -6,6 +6,7 @@ mod actions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use dothis::broker::connection::{Link, Settings};
@@ -85,6 +86,7 @@ struct Worker {
     uuid: Arc<str>,
     alive: bool,
     exchanges: u64,
+    repetitions: Arc<AtomicU64>,
     held: Vec<(String, Arc<str>, u32)>,
     /// Sent, and not heard of; with what the answer was, and what was there then.
     unanswered: Option<(Exchange, Exchanged, Snapshot)>,
@@ -173,6 +175,7 @@ impl World {
             uuid: format!("w{number}").into(),
             alive: false,
             exchanges: 0,
+            repetitions: Arc::default(),
             held: Vec::new(),
             unanswered: None,
         }
