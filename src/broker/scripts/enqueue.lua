@@ -91,6 +91,7 @@ for i = 6, #ARGV, 5 do
     if expires ~= '' then
       local time = at(expires)
       redis.call('HSET', key, 'expires', string.format('%.0f', time))
+      redis.call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
       put_off('expire:' .. id, time)
     end
     if start ~= '' then
