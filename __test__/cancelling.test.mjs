@@ -110,7 +110,7 @@ test('so is one that is put off, or that expires some day', async (t) => {
   await assert.rejects(client.result('x'), error(''))
   await assert.rejects(client.result('y'), error('', 'y'))
   const left = await whole(client)
-  const expires = (id) => ({ expires: left[`task:${id}`].hash.expires })
+  const expires = (id) => ({ expires: left[`task:${id}`].hash.expires, options: '{}' })
   assert.deepEqual(left, {
     'task:x': cancelled('', expires('x')),
     'task:y': cancelled('', expires('y')),
