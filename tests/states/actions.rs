@@ -299,7 +299,7 @@ impl World {
             ..Expected::default()
         };
         let is_owned = |id: &&str| before.field(id, "owner") == Some(&*exchange.owner);
-        let popped = match IDS.iter().any(|id| is_owned(id)) {
+        let popped = match IDS.iter().any(&is_owned) {
             true => 0,
             false if self.workers[worker].alive => exchange.want.min(before.pending.len()),
             false => 0,
@@ -358,7 +358,7 @@ impl World {
             let lives = before.keys.contains(&format!("q:worker:{worker}"));
             let ours = match &**owner {
                 "" => {
-                    let executing = before.executing.iter().any(|other| *other == id);
+                    let executing = before.executing.contains(&id);
                     let is_one = before.tasks.contains_key(&id);
                     found.is_empty() && executing && is_one && before.state(&id) != Some("finished")
                 }
