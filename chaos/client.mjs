@@ -24,6 +24,7 @@ process.on('message', () => {
   stopped = true
 })
 process.on('disconnect', () => process.exit(1))
+process.send('ready')
 
 while (!stopped) {
   const tasks = (perSecond * BURST_MS) / 1_000

@@ -30,6 +30,8 @@ export async function contents(url, queue) {
     const [values, lives] = await Promise.all([hashes, ttls])
     some.forEach((key, n) => {
       const fields = FIELDS.map((field, index) => [field, values[n][index]])
+      // One that is kept for a while only may have gone meanwhile.
+      if (lives[n] === -2) return
       tasks.set(key.slice(prefix.length), { ...Object.fromEntries(fields), ttl: lives[n] })
     })
   }

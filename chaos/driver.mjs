@@ -17,7 +17,7 @@ import { ChaosRedis } from './redis.mjs'
 const QUEUE = 'chaos'
 const POISON_QUEUE = 'chaos-poison'
 /** How long everything may take to come to rest once nothing is broken any more. */
-const REST_MS = 120_000
+const REST_MS = 90_000
 const LOOK_MS = 200
 
 /**
@@ -55,11 +55,11 @@ export async function chaos({ seconds, seed, perSecond = 350, poison = 4, keep =
     })
     const counts = Object.entries(inflicted).map(([name, count]) => `${name} ${count}`)
     result.lines.unshift(`seed ${seed}, ${seconds} s`, `faults: ${counts.join(', ')}`)
-    if (keep) result.lines.push(`files: ${dir}`)
     return result
   } finally {
     await redis.stop()
-    if (!keep) rmSync(dir, { recursive: true, force: true })
+    if (keep) say(`the logs are in ${dir}`)
+    else rmSync(dir, { recursive: true, force: true })
   }
 }
 

@@ -19,6 +19,7 @@ export class Fleet {
   #shared
   #makeClock
   #ended = false
+  #started = 0
 
   constructor({ random, redis, queue, dir, makeClock }) {
     this.#random = random
@@ -79,7 +80,7 @@ export class Fleet {
 
   async #worker() {
     const random = this.#random
-    const name = `worker-${this.everyWorker.length + 1}`
+    const name = `worker-${++this.#started}`
     const options = {
       concurrency: random.pick([1, 5, 20, 50]),
       heartbeatTimeout: random.pick([1_000, 2_000, 3_000]),

@@ -2,6 +2,8 @@
 
 import { readLog } from './log.mjs'
 
+const REFUSALS = ['ERR_CONNECTION', 'ERR_REFUSED']
+
 /** { tasks: Map, waits, cancelled: Set of ids, orders } */
 export function readClients(clients) {
   const tasks = new Map()
@@ -23,7 +25,7 @@ export function readClients(clients) {
   // A call is acknowledged by its outcome, or refused by it.
   for (const { id, by, settled } of waits.values()) {
     if (by !== 'call' || !settled) continue
-    if (settled.code === 'ERR_CONNECTION') tasks.get(id).refused++
+    if (REFUSALS.includes(settled.code)) tasks.get(id).refused++
     else if (settled.code !== 'ERR_TIMEOUT') tasks.get(id).acknowledged++
   }
   return { tasks, waits: [...waits.values()], cancelled }

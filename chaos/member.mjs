@@ -44,8 +44,10 @@ export class Member {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })
-    await once(child, 'spawn')
-    return new Member(name, log, proxy, child)
+    const member = new Member(name, log, proxy, child)
+    // By then it hears signals in its own way; unless it is dead before.
+    await Promise.race([once(child, 'message'), member.gone])
+    return member
   }
 
   /** Begins a disruption; the function that it gives ends it. */

@@ -5,7 +5,8 @@
 import { parseArgs } from 'node:util'
 import { buildAddon, installPackages, installRedis, orExplain } from '../scripts/setup.mjs'
 
-const SHOWN = 20
+/** Violations of one kind that are shown. */
+const SHOWN = 5
 
 await orExplain(async () => {
   const { values } = parseArgs({
@@ -29,7 +30,17 @@ await orExplain(async () => {
   }
   const { lines, violations } = await chaos({ seconds: Number(values.seconds), seed, keep: values.keep, say })
   console.log(`\n${lines.join('\n')}`)
-  for (const violation of violations.slice(0, SHOWN)) console.log(`\nVIOLATION ${violation}`)
+  show(violations)
   console.log(`\n${violations.length} violations after ${Math.round((performance.now() - began) / 1_000)} s`)
   process.exitCode = violations.length === 0 ? 0 : 1
 })
+
+function show(violations) {
+  const counts = {}
+  for (const violation of violations) {
+    const [what] = violation.split(':')
+    counts[what] = (counts[what] ?? 0) + 1
+    if (counts[what] <= SHOWN) console.log(`\nVIOLATION ${violation}`)
+  }
+  for (const [what, count] of Object.entries(counts)) console.log(`\n${count} × ${what}`)
+}

@@ -49,3 +49,4 @@ process.once('SIGTERM', async () => {
   process.removeAllListeners('disconnect')
   process.disconnect()
 })
+process.send('ready')
