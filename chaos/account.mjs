@@ -1,6 +1,6 @@
 // The account of a run: every acknowledged task finished once, every run counted, every wait settled, nothing left.
 
-import { isExcused, unexplained } from './excuses.mjs'
+import { isExcused, mayFollow, unexplained } from './excuses.mjs'
 import { kinds } from './kinds.mjs'
 import { readClients, readWorkers } from './ledger.mjs'
 import { DELIVERIES } from './poison.mjs'
@@ -100,7 +100,7 @@ function judgeRuns({ tasks, runs, violate }) {
       }
       counts.again += same.length - 1
       for (let n = 1; n < same.length; n++) {
-        if (!isExcused(same[n - 1], same[n].from)) violate('run again by a live system:', task, own)
+        if (!mayFollow(same[n], same[n - 1], task?.at)) violate('run again by a live system:', task, own)
       }
     }
     if (task && attempts.size > (task.options.attempts ?? 1)) violate('tried too often:', task, own)

@@ -8,10 +8,20 @@ const AWAY = 1 / 4
 
 /** Whether the queue may have given this run up by then: its worker was killed, frozen or cut off, or closed. */
 export function isExcused(run, by) {
-  if (run.abort === 'ERR_CLOSED') return true
-  const { disruptions, heartbeatTimeout } = run.worker
+  return run.abort === 'ERR_CLOSED' || wasAway(run.worker, run.from, by)
+}
+
+/**
+ * Whether this run may come after another of the same attempt: that one was given up, or this one is of a delivery
+ * that its worker heard of late, when the other had been made in its place.
+ */
+export function mayFollow(run, other, enqueued) {
+  return isExcused(other, run.from) || wasAway(run.worker, enqueued, run.from)
+}
+
+function wasAway({ disruptions, heartbeatTimeout }, since, by) {
   return disruptions.some(
-    ({ from, to }) => from < by && to > run.from && Math.min(to, by) - from >= heartbeatTimeout * AWAY,
+    ({ from, to }) => from < by && to > since && Math.min(to, by) - from >= heartbeatTimeout * AWAY,
   )
 }
 

@@ -121,7 +121,6 @@ class Pair {
   }
 
   #carry(from, to) {
-    let free = 0 // What comes later must not overtake what is still held back.
     const write = (data) => {
       if (to.destroyed || to.write(data)) return
       from.pause()
@@ -131,11 +130,17 @@ class Pair {
         if (!this.#paused) from.resume()
       })
     }
+    // In one line, because timers of different lengths may fire in any order.
+    const held = []
+    const release = () => {
+      while (held.length > 0 && held[0].until <= performance.now()) write(held.shift().data)
+      if (held.length > 0) setTimeout(release, Math.ceil(held[0].until - performance.now()))
+    }
     from.on('data', (data) => {
-      const now = performance.now()
-      free = Math.max(free, now + this.#delay())
-      if (free <= now) write(data)
-      else setTimeout(write, free - now, data)
+      const delay = this.#delay()
+      if (delay === 0 && held.length === 0) return write(data)
+      held.push({ data, until: performance.now() + delay })
+      if (held.length === 1) setTimeout(release, delay)
     })
   }
 }
