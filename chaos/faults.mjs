@@ -83,6 +83,20 @@ export const faults = {
     },
   },
 
+  'stall connections': {
+    weight: 6,
+    async inflict({ random, fleet }) {
+      const member = pickAny(random, fleet)
+      if (member.busy) return
+      const over = begin(member, 'cut off')
+      member.proxy.stall()
+      // Up to where it has been given up, and another has taken its place, to which it then comes late.
+      await setTimeout(random.int(3_000, 9_000))
+      member.proxy.heal({ lost: random.chance(0.2) })
+      over()
+    },
+  },
+
   'delay connections': {
     weight: 6,
     async inflict({ random, fleet }) {

@@ -35,6 +35,11 @@ export class TcpProxy {
     for (const pair of this.#pairs) pair.pause()
   }
 
+  /** The same for the connections that there are; others can be made. */
+  stall() {
+    for (const pair of this.#pairs) pair.pause()
+  }
+
   /** From now on, everything takes so many milliseconds longer. */
   delay(milliseconds) {
     this.#delay = milliseconds
