@@ -17,14 +17,19 @@
 -- -1 where the key holds something else than a hash.
 --
 -- One step, because an id that is pending must have its hash, and the other way round.
--- Safe to repeat after an answer that was lost: whether the call was carried out is noted under
--- its place. Looking for its tasks would not do: they may have run, and have been removed.
+-- Safe to repeat after an answer that was lost: which call was carried out last is noted under its
+-- place. Looking for its tasks would not do: they may have run, and have been removed. For the same
+-- reason a request that a broken network delivers after its repetition, or later ones, does nothing.
 local prefix, now = ARGV[1], ARGV[2]
 redis.call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
 redis.call('ZCARD', KEYS[2])
 local answers = {}
 
-if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
+local latest = redis.call('HGET', KEYS[3], ARGV[4])
+if latest and latest >= now then
+  if ARGV[5] ~= '1' then
+    return answers -- late: nobody hears it
+  end
   local seen = {}
   for i = 6, #ARGV, 5 do
     local id = ARGV[i]

@@ -26,7 +26,9 @@
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
 -- by its finished-created (or the date in its error), what it took by its owner. Ids leave `pending`
--- last, so that none is lost where Redis forbids a command on the way.
+-- last, so that none is lost where Redis forbids a command on the way. A request that a broken network
+-- delivers after its repetition takes nothing, since nobody hears what it took: the worker's hash says
+-- which exchange was repeated last.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
@@ -95,7 +97,20 @@ for i = 10, #ARGV, 6 do
 end
 
 local taken, dropped = {}, {}
-local alive = want == 0 and 1 or redis.call('EXISTS', KEYS[4])
+local alive = 1
+if want > 0 then
+  local worker = redis.pcall('HMGET', KEYS[4], 'queue', 'repeated')
+  alive = not is_no_hash(worker) and worker[1] and 1 or 0
+  if repeated or worker[2] then
+    local number = tonumber(string.match(owner, '%d*$')) or 0
+    local last = tonumber(worker[2]) or 0
+    if not repeated and number <= last then
+      want = 0
+    elseif repeated and alive == 1 and number > last then
+      redis.call('HSET', KEYS[4], 'repeated', number)
+    end
+  end
+end
 
 local function finish()
   announce(ARGV[2], ARGV[3])
