@@ -57,6 +57,7 @@ struct Queued {
 #[derive(Default)]
 struct Outbox {
     queue: VecDeque<Queued>,
+    /// Of what is queued and of what is on its way, which is here until it is answered.
     bytes: usize,
 }
 
@@ -174,11 +175,15 @@ impl Inner {
                 if batch.is_empty() {
                     break;
                 }
+                let bytes: usize = batch.iter().map(|it| it.request.task.bytes()).sum();
                 let inner = self.clone();
                 let places = places.clone();
                 tokio::spawn(async move {
                     let number = lock(&places).pop().unwrap_or_default();
                     inner.send_batch(batch, number).await;
+                    let mut outbox = lock(&inner.outbox);
+                    outbox.bytes = outbox.bytes.saturating_sub(bytes);
+                    drop(outbox);
                     lock(&places).push(number);
                     drop(place);
                 });
@@ -202,7 +207,6 @@ impl Inner {
             bytes += queued.request.task.bytes();
             batch.push(queued);
         }
-        outbox.bytes = outbox.bytes.saturating_sub(bytes);
         batch
     }
 

@@ -318,7 +318,8 @@ impl Link {
     /// Ends once the connection for commands of that epoch is given up.
     pub async fn given_up(&self, epoch: u64) {
         let mut state = self.commands.state.subscribe();
-        let current = |state: &State| matches!(state, State::Up { epoch: now, .. } if *now == epoch);
+        let current =
+            |state: &State| matches!(state, State::Up { epoch: now, .. } if *now == epoch);
         let _ = state.wait_for(|state| !current(state)).await;
     }
 
