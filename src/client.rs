@@ -60,6 +60,7 @@ struct Queued {
 #[derive(Default)]
 struct Outbox {
     queue: VecDeque<Queued>,
+    /// Of what is queued and of what is on its way, which is here until it is answered.
     bytes: usize,
     next_number: u64,
     /// The first number of each batch that is on its way.
@@ -227,14 +228,19 @@ impl Inner {
                 if batch.is_empty() {
                     break;
                 }
+                let bytes: usize = batch.iter().map(|it| it.request.task.bytes()).sum();
                 let inner = self.clone();
                 let places = places.clone();
                 tokio::spawn(async move {
                     let number = lock(&places).pop().unwrap_or_default();
                     let first = batch.first().map(|queued| queued.number);
                     inner.send_batch(batch, number).await;
-                    if let Some(first) = first {
-                        lock(&inner.outbox).sending.remove(&first);
+                    {
+                        let mut outbox = lock(&inner.outbox);
+                        outbox.bytes = outbox.bytes.saturating_sub(bytes);
+                        if let Some(first) = first {
+                            outbox.sending.remove(&first);
+                        }
                     }
                     inner.answered.notify_waiters();
                     lock(&places).push(number);
@@ -260,7 +266,6 @@ impl Inner {
             bytes += queued.request.task.bytes();
             batch.push(queued);
         }
-        outbox.bytes = outbox.bytes.saturating_sub(bytes);
         if let Some(first) = batch.first() {
             outbox.sending.insert(first.number);
         }
