@@ -167,7 +167,7 @@ test('what its options say that can be no time is as if it said nothing', async 
 test('once its time is over it is gone, and its id can be used again', async (t) => {
   const client = open(t, redis.url)
   const worker = client.work(handlers)
-  assert.equal(await client.call('run', {}, { id: 'x', resultTtl: 1 }), 'done')
+  await client.enqueue('run', {}, { id: 'x', resultTtl: 1 })
   await until(async () => (await client.get('x')) === null, 'it is gone')
   const again = await client.enqueue('run', {}, { id: 'x', resultTtl: HOUR })
   assert.equal(again.created, true)
