@@ -220,9 +220,15 @@ impl Broker {
         };
         if let Ok((mut connection, epoch)) = self.link.commands(Some(deadline)).await
             && *loaded != epoch
-            && ENQUEUE.load_async(&mut connection).await.is_ok()
         {
-            *loaded = epoch;
+            let load = ENQUEUE.load_async(&mut connection);
+            let is_loaded = tokio::select! {
+                load = timeout_at(deadline, load) => matches!(load, Ok(Ok(_))),
+                () = self.link.given_up(epoch) => false,
+            };
+            if is_loaded {
+                *loaded = epoch;
+            }
         }
     }
 
