@@ -38,6 +38,23 @@ class FailingNetwork {
     this.#mode = 'forward'
   }
 
+  /** From here on the connections of now get no answer, and their requests are kept; others work. */
+  keep() {
+    for (const pair of this.#pairs) pair.kept ??= []
+  }
+
+  /** Hands in what was kept, late: how many requests or parts of them that were. */
+  deliver() {
+    let count = 0
+    for (const pair of this.#pairs) {
+      for (const data of pair.kept?.splice(0) ?? []) {
+        pair.server.write(data)
+        count++
+      }
+    }
+    return count
+  }
+
   /** Closes all connections, and refuses others until it is plugged in again. */
   cut() {
     this.#mode = 'refuse'
@@ -65,7 +82,7 @@ class FailingNetwork {
     const server = net.connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
     server.on('error', () => {})
     client.setNoDelay()
-    const pair = { dead: this.#mode === 'swallow', lost: undefined }
+    const pair = { server, dead: this.#mode === 'swallow', lost: undefined, kept: undefined }
     pair.close = () => {
       client.destroy()
       server.destroy()
@@ -73,15 +90,16 @@ class FailingNetwork {
     }
     this.#pairs.add(pair)
     client.on('data', (data) => {
-      if (!pair.dead) this.#request(pair, server, data)
+      if (pair.kept) pair.kept.push(data)
+      else if (!pair.dead) this.#request(pair, server, data)
     })
     server.on('data', (data) => {
       if (pair.lost) this.#lose(pair, data)
-      else if (!pair.dead) client.write(data)
+      else if (!pair.dead && !pair.kept) client.write(data)
     })
     for (const socket of [client, server]) {
       socket.on('close', () => {
-        if (!pair.dead) pair.close()
+        if (!pair.dead && !pair.kept) pair.close()
       })
     }
   }
