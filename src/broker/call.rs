@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::Link;
 use crate::error::{Error, Result};
@@ -21,17 +21,31 @@ pub async fn repeat<'a, T: Send>(
     call: impl Fn(MultiplexedConnection, bool) -> BoxFuture<'a, RedisResult<T>> + Send + Sync,
 ) -> Result<T> {
     let mut repeated = false;
+    let unreachable = |message: String, repeated: bool| {
+        Error::Connection(if repeated {
+            format!("{message} The call had been sent; whether it took effect is not known.")
+        } else {
+            message
+        })
+    };
     loop {
         let (connection, epoch) = match link.commands(deadline).await {
-            Err(Error::Connection(message)) if repeated => {
-                return Err(Error::Connection(format!(
-                    "{message} The call was sent before the connection broke; whether it took \
-                     effect is not known."
-                )));
-            }
+            Err(Error::Connection(message)) => return Err(unreachable(message, repeated)),
             other => other?,
         };
-        let error = match call(connection, repeated).await {
+        let answer = tokio::select! {
+            answer = call(connection, repeated) => answer,
+            // Its own timeout would come much later.
+            () = link.lost(epoch) => {
+                repeated = true;
+                continue;
+            }
+            () = passed(deadline) => {
+                let message = format!("Redis at {} has not answered in time.", link.address());
+                return Err(unreachable(message, true));
+            }
+        };
+        let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -47,11 +61,19 @@ pub async fn repeat<'a, T: Send>(
             }
             Remedy::Wait => {
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    return Err(refused(&error));
+                    let message = format!("Redis is there and can't answer yet: {error}.");
+                    return Err(unreachable(message, repeated));
                 }
                 sleep(NOT_NOW).await;
             }
         }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -74,7 +96,10 @@ impl Remedy {
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown,
+                | ServerErrorKind::MasterDown
+                // Loaded just now, and gone again: Redis was restarted in between, or the scripts
+                // were flushed.
+                | ServerErrorKind::NoScript,
             ) => Remedy::Wait,
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Remedy::Redial,
             _ if error.code() == Some("BUSY") => Remedy::Wait,

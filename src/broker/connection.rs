@@ -315,6 +315,14 @@ impl Link {
         )))
     }
 
+    /// Returns once the connection for commands of that epoch has been given up.
+    pub async fn lost(&self, epoch: u64) {
+        let mut state = self.commands.state.subscribe();
+        let current = |state: &State| matches!(state, State::Up { epoch: up, .. } if *up == epoch);
+        // The sender lives as long as this link.
+        let _ = state.wait_for(|state| !current(state)).await;
+    }
+
     /// Gives up the connection for commands of that epoch.
     pub fn broken(&self, epoch: u64, why: String) {
         self.commands.broken(epoch, why);

@@ -27,7 +27,7 @@ pub async fn run(shared: &Shared) {
     let mut first = true;
     let mut looked = Instant::now();
     loop {
-        let deadline = Instant::now() + every;
+        let deadline = Instant::now() + timeout;
         let beat = shared
             .broker
             .register(&shared.uuid, &fields, timeout, deadline);
