@@ -12,7 +12,7 @@
 //! | `{q}:due` | sorted set | `start:{id}`, `expire:{id}` by milliseconds since 1970 |
 //! | `{q}:wake` | channel | an earlier start is in `{q}:due` |
 //! | `{q}:workers` | sorted set | workers' uuids by when their hashes expire |
-//! | `{q}:sent:{address}` | hash, expires | a client's latest calls, by their places on the way |
+//! | `{q}:sent:{address}` | hash, expires | the latest calls of a client, by their places on the way, or of a worker |
 
 /// The names of one queue.
 #[derive(Debug, Clone)]

@@ -189,11 +189,11 @@ impl Broker {
         let sent = self.keys.sent(address);
         self.load_enqueue(deadline).await;
         let answer: Vec<i64> = self
-            .call(Some(deadline), |mut connection, repeated| {
+            .call(Some(deadline), |mut connection, _| {
                 let mut call = ENQUEUE.key(&self.keys.pending);
                 call.key(&self.keys.due).key(&sent);
                 call.arg(&self.keys.task_prefix).arg(&now);
-                call.arg(&self.keys.wake).arg(place).arg(flag(repeated));
+                call.arg(&self.keys.wake).arg(place);
                 for task in tasks {
                     call.arg(&task.id).arg(&task.function).arg(&task.args);
                     call.arg(if task.reply { address } else { "" });
@@ -236,7 +236,8 @@ impl Broker {
                 let mut call = EXCHANGE.key(&self.keys.pending);
                 call.key(&self.keys.executing)
                     .key(&self.keys.due)
-                    .key(self.keys.worker(&exchange.worker));
+                    .key(self.keys.worker(&exchange.worker))
+                    .key(self.keys.sent(&exchange.worker));
                 call.arg(&self.keys.task_prefix)
                     .arg(&self.keys.results)
                     .arg(&self.keys.reply_prefix)

@@ -134,7 +134,7 @@ impl Broker {
         self.call(Some(deadline), |mut connection, _| {
             let mut pipe = redis::pipe();
             pipe.atomic();
-            pipe.del(&key).ignore();
+            pipe.del(&key).del(self.keys.sent(worker)).ignore();
             pipe.zrem(&self.keys.workers, worker).ignore();
             async move { pipe.query_async(&mut connection).await }.boxed()
         })

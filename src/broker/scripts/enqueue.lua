@@ -7,8 +7,7 @@
 -- ARGV[2]  pending-created, one for the whole call, which no other call of this client has
 -- ARGV[3]  channel {q}:wake
 -- ARGV[4]  the place on the way that this call has
--- ARGV[5]  '1' where this call is the repetition of one whose answer was lost
--- ARGV[6…] five for each task: id, function, args, reply-to ('' where nobody waits), extra:
+-- ARGV[5…] five for each task: id, function, args, reply-to ('' where nobody waits), extra:
 --          '' for a plain task, or again|start|expires|options. again: '1', a finished task of this
 --          id is run anew. start, expires: '' or '+' and milliseconds from now or '@' and
 --          milliseconds since 1970. options: '' or JSON, written as it is
@@ -18,15 +17,18 @@
 --
 -- One step, because an id that is pending must have its hash, and the other way round.
 -- Safe to repeat after an answer that was lost: whether the call was carried out is noted under
--- its place. Looking for its tasks would not do: they may have run, and have been removed.
+-- its place. Looking for its tasks would not do: they may have run, and have been removed. Nor would
+-- it do to look only where a call says that it is a repetition: the first one may come after it, over
+-- a connection that had been given up.
 local prefix, now = ARGV[1], ARGV[2]
 redis.call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
 redis.call('ZCARD', KEYS[2])
 local answers = {}
 
-if ARGV[5] == '1' and redis.call('HGET', KEYS[3], ARGV[4]) == now then
+local latest = redis.call('HGET', KEYS[3], ARGV[4])
+if latest and latest >= now then
   local seen = {}
-  for i = 6, #ARGV, 5 do
+  for i = 5, #ARGV, 5 do
     local id = ARGV[i]
     local found = redis.pcall('HGET', prefix .. id, 'pending-created')
     if type(found) == 'table' then
@@ -61,7 +63,7 @@ local function put_off(member, time)
   wake = wake or redis.call('ZRANGE', KEYS[2], 0, 0)[1] == member
 end
 
-for i = 6, #ARGV, 5 do
+for i = 5, #ARGV, 5 do
   local id, reply_to, extra = ARGV[i], ARGV[i + 3], ARGV[i + 4]
   local key = prefix .. id
   local again, start, expires, options = '', '', '', ''

@@ -5,11 +5,13 @@
 -- KEYS[2]  {q}:executing
 -- KEYS[3]  {q}:due
 -- KEYS[4]  {q}:worker:{uuid}, this worker's own
+-- KEYS[5]  {q}:sent:{uuid}: the number of its latest exchange
 -- ARGV[1]  prefix of the tasks' keys, {q}:task:
 -- ARGV[2]  channel {q}:results
 -- ARGV[3]  prefix of the reply channels, {q}:reply:
 -- ARGV[4]  now: executing-created and finished-created of this call
--- ARGV[5]  owner of what this call takes: a token no other call has
+-- ARGV[5]  owner of what this call takes: a token no other call has, with the exchange's number at
+--          its end
 -- ARGV[6]  how many tasks to take, at most
 -- ARGV[7]  bytes of args after which no more are taken
 -- ARGV[8]  '1' where this call is the repetition of one whose answer was lost
@@ -25,7 +27,9 @@
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
--- by its finished-created (or the date in its error), what it took by its owner.
+-- by its finished-created (or the date in its error), what it took by its owner. A call whose
+-- number has been there takes nothing more: it is a repetition, or has come late, over a connection
+-- that had been given up, when its repetition was answered and nobody is there to run what it takes.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
@@ -106,7 +110,19 @@ local function take(id, found, options, attempt)
   taken[next + 6] = attempt or false -- never nil: the list must have no holes
 end
 
-if repeated then
+local function has_been_here()
+  local number = tonumber(string.match(owner, '%d+$')) or 0
+  local latest = tonumber(redis.call('HGET', KEYS[5], 'exchange') or 0)
+  if number <= latest then
+    return true
+  end
+  if redis.call('HSET', KEYS[5], 'exchange', string.format('%.0f', number)) == 1 then
+    redis.call('PEXPIRE', KEYS[5], 86400000)
+  end
+  return false
+end
+
+if want > 0 and has_been_here() then
   local ids = redis.call('LRANGE', executing, 0, -1)
   for i = #ids, 1, -1 do
     local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
@@ -115,9 +131,7 @@ if repeated then
       take(ids[i], found, found[5], found[6])
     end
   end
-  if #taken > 0 then
-    return finish()
-  end
+  return finish()
 end
 
 -- What must be looked at where a task has options. True where it ends here.
