@@ -37,7 +37,7 @@ export class Member {
 
   static async start(file, name, { redis, dir, env = {}, direct = false, ...options }) {
     const proxy = direct ? undefined : await TcpProxy.before(redis.port)
-    const log = join(dir, `${name}.log`)
+    const log = dir && join(dir, `${name}.log`)
     const path = fileURLToPath(new URL(file, import.meta.url))
     const args = [path, JSON.stringify({ ...options, log, url: proxy?.url ?? redis.url })]
     const child = spawn(process.execPath, args, {
@@ -65,6 +65,14 @@ export class Member {
 
   stop() {
     if (this.#child.connected) this.#child.send('stop')
+  }
+
+  /** Sends a message, and gives the answer. */
+  async ask(message) {
+    this.#child.send(message)
+    const answer = await Promise.race([once(this.#child, 'message'), this.gone])
+    if (!Array.isArray(answer)) throw new Error(`${this.name} has ended: ${answer.stderr}`)
+    return answer[0]
   }
 
   async kill() {

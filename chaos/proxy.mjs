@@ -14,7 +14,7 @@ export class TcpProxy {
   static async before(target) {
     const proxy = new TcpProxy()
     proxy.#target = target
-    proxy.#server = net.createServer({ noDelay: true }, (near) => proxy.#accept(near))
+    proxy.#server = net.createServer({ noDelay: true, allowHalfOpen: true }, (near) => proxy.#accept(near))
     proxy.#server.listen(0, '127.0.0.1')
     await once(proxy.#server, 'listening')
     return proxy
@@ -63,7 +63,7 @@ export class TcpProxy {
   #accept(near) {
     const pair = new Pair(
       near,
-      () => net.connect({ port: this.#target, host: '127.0.0.1', noDelay: true }),
+      () => net.connect({ port: this.#target, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }),
       () => this.#delay,
       () => this.#pairs.delete(pair),
     )
@@ -80,7 +80,7 @@ class Pair {
   #delay
   #gone
   #paused = true
-  #ended = false
+  #broken = false
   #blocked = new Set()
 
   constructor(near, dial, delay, gone) {
@@ -99,7 +99,7 @@ class Pair {
   }
 
   resume() {
-    if (this.#ended) return this.reset()
+    if (this.#broken) return this.reset()
     this.#paused = false
     if (!this.#far) {
       this.#far = this.#dial()
@@ -118,8 +118,10 @@ class Pair {
 
   #watch(socket) {
     socket.on('error', () => {})
-    socket.on('close', () => {
-      this.#ended = true
+    socket.on('close', (failed) => {
+      if (this.#near.destroyed && this.#far?.destroyed) this.#gone()
+      if (!failed) return
+      this.#broken = true
       // In silence, the other end does not hear of it.
       if (!this.#paused) this.reset()
     })
@@ -138,14 +140,16 @@ class Pair {
     // In one line, because timers of different lengths may fire in any order.
     const held = []
     const release = () => {
-      while (held.length > 0 && held[0].until <= performance.now()) write(held.shift().data)
+      while (held.length > 0 && held[0].until <= performance.now()) held.shift().pass()
       if (held.length > 0) setTimeout(release, Math.ceil(held[0].until - performance.now()))
     }
-    from.on('data', (data) => {
+    const later = (pass) => {
       const delay = this.#delay()
-      if (delay === 0 && held.length === 0) return write(data)
-      held.push({ data, until: performance.now() + delay })
+      if (delay === 0 && held.length === 0) return pass()
+      held.push({ pass, until: performance.now() + delay })
       if (held.length === 1) setTimeout(release, delay)
-    })
+    }
+    from.on('data', (data) => later(() => write(data)))
+    from.on('end', () => later(() => to.end()))
   }
 }
