@@ -4,8 +4,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { TcpProxy } from '../chaos/proxy.mjs'
 import dothis from '../index.mjs'
-import { connect, withOwnRedis } from './support/index.mjs'
-import { flushed, open, outcome, until } from './support/open.mjs'
+import { withOwnRedis } from './support/index.mjs'
+import { flushed, open, outcome } from './support/open.mjs'
 
 const TIMEOUT = { commandTimeout: 500 }
 /** Far less than it takes to give a connection up. */
@@ -30,24 +30,4 @@ test('over a connection that has gone silent', async (t) => {
   for (const call of [() => client.enqueue('any'), () => client.get('any'), () => client.cancel('any')]) {
     assert.match((await assertUnreachable(call)).message, /not known/)
   }
-})
-
-test('while Redis reads its data', async (t) => {
-  // A tenth of a second a key, with a look at its connections after each.
-  const slow = ['--key-load-delay', '100000', '--loading-process-events-interval-bytes', '1024']
-  const redis = await withOwnRedis(t, { args: ['--enable-debug-command', 'yes', ...slow] })
-  const client = open(t, redis.url, TIMEOUT)
-  await flushed(client, redis.raw)
-  const keys = Array.from({ length: 100 }, (_, n) => [
-    'SET',
-    `key-${n}`,
-    Array.from({ length: 300 }, Math.random),
-  ])
-  await redis.raw.pipeline(keys)
-
-  const loading = await connect(redis.url)
-  t.after(() => loading.close())
-  loading.send('DEBUG', 'RELOAD').catch(() => {})
-  await until(async () => (await outcome(redis.raw.send('GET', 'any'))).error, 'Redis is loading')
-  await assertUnreachable(() => client.enqueue('any'))
 })
