@@ -315,6 +315,14 @@ impl Link {
         )))
     }
 
+    /// The epoch of the connection for commands; none while there is none.
+    pub fn epoch(&self) -> Option<u64> {
+        match &*self.commands.state.borrow() {
+            State::Up { epoch, .. } => Some(*epoch),
+            State::Down { .. } => None,
+        }
+    }
+
     /// Returns once the connection for commands of that epoch is given up.
     pub async fn lost(&self, epoch: u64) {
         let mut state = self.commands.state.subscribe();

@@ -14,6 +14,8 @@ use crate::error::Error;
 /// that where they can't tell a dead worker from a Redis that was away (see `reaper`).
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a heartbeat takes at most where Redis is well.
+const HELD_UP: Duration = Duration::from_millis(300);
 /// How often what runs for long is looked at, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -33,12 +35,17 @@ pub async fn run(shared: &Shared) {
     loop {
         let deadline = Instant::now() + timeout.min(PATIENCE);
         let repetitions = shared.slots.repetitions();
+        let (sent, epoch) = (Instant::now(), shared.broker.link().epoch());
         let beat = shared
             .broker
             .register(&shared.uuid, &fields, timeout, repetitions, deadline);
         match beat.await {
             Ok((was_there, clock)) => {
-                shared.reaper.heard(Instant::now(), clock);
+                // While this one was held up, others may have been for longer.
+                if shared.broker.link().epoch() != epoch || sent.elapsed() > HELD_UP {
+                    shared.reaper.interrupted();
+                }
+                shared.reaper.heard(Instant::now(), clock, epoch);
                 if !shared.slots.is_registered() {
                     shared.slots.registered();
                     shared.work.notify_one();
