@@ -351,17 +351,17 @@ impl Waits {
     async fn run_looks(&self) {
         loop {
             self.look.notified().await;
-            loop {
+            // All that there are before any that come meanwhile: taken out of the set a few at a
+            // time, in no order, some could be left lying for as long as others keep coming.
+            let all: Vec<Arc<str>> = lock(&self.registry).looks.drain().collect();
+            for some in all.chunks(LOOKS) {
                 let ids: Vec<Arc<str>> = {
-                    let mut registry = lock(&self.registry);
-                    let ids: Vec<_> = registry.looks.iter().take(LOOKS).cloned().collect();
-                    for id in &ids {
-                        registry.looks.remove(id);
-                    }
-                    ids
+                    let registry = lock(&self.registry);
+                    let awaited = some.iter().filter(|id| registry.by_id.contains_key(*id));
+                    awaited.cloned().collect()
                 };
                 if ids.is_empty() {
-                    break;
+                    continue;
                 }
                 let deadline = Instant::now() + LOOK_PATIENCE;
                 match self.broker.attach(&ids, &self.address, deadline).await {
