@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::run::Abort;
 use super::{Report, Shared};
@@ -70,7 +70,8 @@ pub async fn run(shared: &Shared) {
             }
         }
         tokio::select! {
-            () = sleep(every) => {}
+            // From its start on: a Redis that is slow to answer must not make the beats rarer.
+            () = sleep_until(sent + every) => {}
             () = shared.beat.notified() => {}
         }
     }

@@ -24,7 +24,9 @@ const GAP: Duration = Duration::from_millis(1_500);
 const JUMP: f64 = 0.5;
 /// How often all of `executing` is looked through, for what no death told of.
 const SCAN_EVERY: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a look or a step may take. Not longer: it would wait for a Redis that is away, and go on
+/// when that is back, where all that live count as dead until their next heartbeat.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a worker knows of others' deaths.
 #[derive(Default)]
@@ -54,8 +56,9 @@ impl Contact {
     }
 
     fn is_steady(&self, now: Instant) -> bool {
-        self.since
-            .is_some_and(|since| now.saturating_duration_since(since) >= STEADY)
+        let ago = |then: Instant| now.saturating_duration_since(then);
+        self.since.is_some_and(|since| ago(since) >= STEADY)
+            && self.last.is_some_and(|(last, ..)| ago(last) <= GAP)
     }
 }
 
@@ -98,22 +101,22 @@ pub async fn run(shared: &Shared) {
             continue;
         }
         let told: Vec<String> = lock(&shared.reaper.dead).drain().collect();
-        if scan(shared, &mut strangers).await.is_ok() {
+        if scan(shared, &mut strangers).await.is_ok() && shared.reaper.is_steady() {
             // Those that live after all are back among the workers with their next heartbeat.
-            let _ = shared.broker.forget(&told, Instant::now() + PATIENCE).await;
+            let _ = shared.broker.forget(&told, soon()).await;
         }
     }
 }
 
-/// Looks through all that is executing. Where it fails, the dead are told of again.
+/// Looks through all that is executing. Where it fails, or contact breaks meanwhile, the dead are
+/// told of again.
 async fn scan(
     shared: &Shared,
     strangers: &mut HashMap<Vec<u8>, Instant>,
 ) -> crate::error::Result<()> {
     let broker = &shared.broker;
-    let deadline = Instant::now() + PATIENCE;
-    let ids = broker.executing(deadline).await?;
-    let owners = broker.owners(&ids, deadline).await?;
+    let ids = broker.executing(soon()).await?;
+    let owners = broker.owners(&ids, soon()).await?;
     let owned: Vec<(Vec<u8>, Option<String>, bool)> = ids
         .into_iter()
         .zip(owners)
@@ -129,14 +132,14 @@ async fn scan(
         .filter(|worker| **worker != *shared.uuid)
         .collect();
     let workers: Vec<String> = workers.into_iter().map(str::to_owned).collect();
-    let dead: HashSet<String> = broker.dead(&workers, deadline).await?.into_iter().collect();
+    let dead: HashSet<String> = broker.dead(&workers, soon()).await?.into_iter().collect();
     let orphans: Vec<Owned> = owned
         .iter()
         .filter_map(|(id, owner, _)| Some((id, owner.as_deref()?)))
         .filter(|(_, owner)| dead.contains(worker(owner)))
         .map(|(id, owner)| (id.clone(), Arc::from(owner)))
         .collect();
-    release(shared, &orphans, true, deadline).await?;
+    release(shared, &orphans, true).await?;
 
     // What has no owner is another kind of worker's, or is no more.
     let now = Instant::now();
@@ -155,20 +158,22 @@ async fn scan(
         seen.insert(id, since);
     }
     *strangers = seen;
-    release(shared, &old, false, deadline).await
+    release(shared, &old, false).await
 }
 
-async fn release(
-    shared: &Shared,
-    tasks: &[Owned],
-    dead: bool,
-    deadline: Instant,
-) -> crate::error::Result<()> {
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+async fn release(shared: &Shared, tasks: &[Owned], dead: bool) -> crate::error::Result<()> {
+    if tasks.is_empty() || !shared.reaper.is_steady() {
+        return Ok(());
+    }
     let conditions = Release {
         lost: Some(shared.options.max_deliveries),
         dead,
     };
-    let (back, given_up) = shared.broker.release(tasks, conditions, deadline).await?;
+    let (back, given_up) = shared.broker.release(tasks, conditions, soon()).await?;
     if back + given_up > 0 {
         shared.handlers.report(Report::Recovered { back, given_up });
     }
