@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Shared;
+use super::{Report, Shared};
+use crate::error::Error;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// How long this worker is left alone with the dead ones that it is told of.
@@ -33,8 +34,12 @@ pub async fn run(shared: &Shared) {
                 }
                 pause = tick.next.map_or(pause, |next| next.min(pause));
             }
-            // Redis is away or refuses; the heartbeat, which needs as much, reports it.
-            Err(_) => shared.reaper.interrupted(),
+            Err(error) => {
+                shared.reaper.interrupted();
+                if matches!(error, Error::Refused(_)) {
+                    shared.handlers.report(Report::Error(error));
+                }
+            }
         }
         tokio::select! {
             () = sleep(pause) => {}
