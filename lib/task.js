@@ -1,3 +1,5 @@
+const { date } = require('./wire-task.js')
+
 /** A handle on a task that was enqueued. */
 class Task {
   #client
@@ -37,7 +39,7 @@ class RunningTask {
   }
 
   get createdAt() {
-    return this.created === null ? undefined : new Date(this.created)
+    return date(this.created)
   }
 
   /** Made when first looked at: most handlers never do. */

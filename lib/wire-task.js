@@ -53,10 +53,11 @@ function json(text) {
   }
 }
 
+/** Undefined where there is none, or where somebody has written something else. */
 function date(text) {
-  if (text === undefined) return undefined
+  if (text === undefined || text === null) return undefined
   const value = new Date(text)
   return Number.isNaN(value.getTime()) ? undefined : value
 }
 
-module.exports = { fromHash, originalTask }
+module.exports = { date, fromHash, originalTask }

@@ -24,6 +24,7 @@ class FailingNetwork {
   async listen() {
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
+    this.#server.unref() // A test that fails may leave it behind.
     this.url = `redis://127.0.0.1:${this.#server.address().port}`
   }
 
@@ -82,6 +83,8 @@ class FailingNetwork {
     const server = net.connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
     server.on('error', () => {})
     client.setNoDelay()
+    client.unref()
+    server.unref()
     const pair = { server, dead: this.#mode === 'swallow', lost: undefined, kept: undefined }
     pair.close = () => {
       client.destroy()

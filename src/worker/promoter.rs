@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Shared;
+use super::{Report, Shared};
+use crate::error::Error;
 
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,17 +22,20 @@ pub async fn run(shared: &Shared) {
         };
         // Chance, so that a thousand workers don't do it in step.
         let mut pause = EVERY.mul_f64(0.75 + fastrand::f64() / 4.0);
-        // An error says that Redis is away, or refuses; the heartbeat, which needs as much, reports it.
-        if let Ok(tick) = shared.broker.tick(care, Instant::now() + PATIENCE).await {
-            if !tick.dead.is_empty() {
-                shared.reaper.told_of(tick.dead);
+        match shared.broker.tick(care, Instant::now() + PATIENCE).await {
+            Ok(tick) => {
+                if !tick.dead.is_empty() {
+                    shared.reaper.told_of(tick.dead);
+                }
+                if tick.pending {
+                    // As a rule the watcher knows; its connection may have died in silence.
+                    shared.slots.something_pending();
+                    shared.work.notify_one();
+                }
+                pause = tick.next.map_or(pause, |next| next.min(pause));
             }
-            if tick.pending {
-                // As a rule the watcher knows; its connection may have died in silence.
-                shared.slots.something_pending();
-                shared.work.notify_one();
-            }
-            pause = tick.next.map_or(pause, |next| next.min(pause));
+            Err(error @ Error::Refused(_)) => shared.handlers.report(Report::Error(error)),
+            Err(_) => {}
         }
         tokio::select! {
             () = sleep(pause) => {}

@@ -42,10 +42,6 @@ if latest and latest >= now then
   return answers
 end
 
-if call('HSET', KEYS[3], ARGV[4], now) == 1 then
-  call('PEXPIRE', KEYS[3], 86400000)
-end
-
 local clock
 local function at(time)
   if string.sub(time, 1, 1) == '@' then
@@ -58,59 +54,82 @@ local function at(time)
   return clock + tonumber(time)
 end
 
-local ids, wake = {}, false
-local function put_off(member, time)
-  call('ZADD', KEYS[2], time, member)
-  wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == member
-end
-
+-- What is to be written is gathered first, and the hashes are written last: where Redis forbids a
+-- command on the way, no hash is left behind that would keep the call from being made again.
+local ids, new, more, put_off, seen = {}, {}, {}, {}, {}
 for i = 5, #ARGV, 5 do
-  local id, reply_to, extra = ARGV[i], ARGV[i + 3], ARGV[i + 4]
+  local id, extra = ARGV[i], ARGV[i + 4]
   local key = prefix .. id
   local again, start, expires, options = '', '', '', ''
   if extra ~= '' then
     again, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
   end
-  local answer = 1
-  if call('EXISTS', key) == 1 then
+  local answer, replaces = 1, false
+  if seen[id] then
+    answer = 0
+  elseif call('EXISTS', key) == 1 then
     local state = redis.pcall('HGET', key, 'state')
-    if type(state) == 'table' then
+    if type(state) == 'table' and not string.find(state.err, '^WRONGTYPE') then
+      error(state.err, 0)
+    elseif type(state) == 'table' then
       answer = -1
     elseif again == '1' and state == 'finished' then
-      call('DEL', key)
+      replaces = true
     else
       answer = 0
     end
   end
   if answer == 1 then
-    if reply_to == '' then
-      call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-        'pending-created', now)
-    else
-      call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-        'pending-created', now, 'reply-to', reply_to)
-    end
-    if options ~= '' then
-      call('HSET', key, 'options', options)
-    end
+    seen[id] = true
+    new[#new + 1] = i
     if expires ~= '' then
-      local time = at(expires)
-      call('HSET', key, 'expires', string.format('%.0f', time))
-      call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-      put_off('expire:' .. id, time)
+      expires = at(expires)
+      put_off[#put_off + 1] = { 'expire:' .. id, expires }
+      options = options == '' and '{}' or options -- who takes it looks at the rest only where it is there
     end
     if start ~= '' then
-      put_off('start:' .. id, at(start))
+      put_off[#put_off + 1] = { 'start:' .. id, at(start) }
     else
       ids[#ids + 1] = id
+    end
+    if extra ~= '' then
+      more[i] = { replaces = replaces, options = options, expires = expires }
     end
   end
   answers[#answers + 1] = answer
 end
+
+local wake = false
+for _, entry in ipairs(put_off) do
+  call('ZADD', KEYS[2], entry[2], entry[1])
+  wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
+end
 if #ids > 0 then
   call('LPUSH', KEYS[1], unpack(ids))
 end
+for _, i in ipairs(new) do
+  local key, reply_to, extra = prefix .. ARGV[i], ARGV[i + 3], more[i]
+  if extra and extra.replaces then
+    call('DEL', key)
+  end
+  if reply_to == '' then
+    call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+      'pending-created', now)
+  else
+    call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+      'pending-created', now, 'reply-to', reply_to)
+  end
+  if extra and extra.options ~= '' then
+    call('HSET', key, 'options', extra.options)
+  end
+  if extra and extra.expires ~= '' then
+    call('HSET', key, 'expires', string.format('%.0f', extra.expires))
+  end
+end
+if call('HSET', KEYS[3], ARGV[4], now) == 1 then
+  call('PEXPIRE', KEYS[3], 86400000)
+end
 if wake then
-  call('PUBLISH', ARGV[3], 'due')
+  redis.pcall('PUBLISH', ARGV[3], 'due') -- a hint: without it they are looked at within a second
 end
 return answers
