@@ -103,7 +103,7 @@ export const faults = {
       const member = pickAny(random, fleet)
       if (member.busy) return
       member.busy = true
-      member.proxy.delay(random.int(5, 250))
+      member.proxy.delay(random.int(5, 150))
       await setTimeout(random.int(500, 5_000))
       member.proxy.heal()
       member.busy = false
