@@ -112,8 +112,11 @@ class Pair {
 
   reset() {
     this.#gone()
-    this.#near.resetAndDestroy()
-    this.#far?.resetAndDestroy()
+    for (const socket of [this.#near, this.#far]) {
+      // A reset in the middle of an end fails, and leaves a handle that keeps Node.js from exiting.
+      if (socket?.writableEnded) socket.destroy()
+      else socket?.resetAndDestroy()
+    }
   }
 
   #watch(socket) {
