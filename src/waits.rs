@@ -72,8 +72,9 @@ enum Presence {
     Unsent,
     /// Somebody else's, which may be still to come.
     Unknown,
-    /// It was there: if it is missing, it is gone.
-    Seen,
+    /// It was there by then: if a look that was sent later misses it, it is gone. An earlier one may
+    /// have come to Redis first, and be answered after it.
+    Seen(Instant),
 }
 
 type Timer = (Instant, u64);
@@ -295,10 +296,11 @@ impl Waits {
 
     /// A task that was on its way is in Redis now.
     pub fn sent(&self, id: &str) {
+        let now = Instant::now();
         let mut look = false;
         if let Some(waits) = lock(&self.registry).by_id.get_mut(id) {
             for wait in waits {
-                wait.presence = Presence::Seen;
+                wait.presence = Presence::Seen(now);
                 look |= std::mem::take(&mut wait.look_again);
             }
         }
@@ -363,11 +365,12 @@ impl Waits {
                 if ids.is_empty() {
                     continue;
                 }
-                let deadline = Instant::now() + LOOK_PATIENCE;
+                let asked = Instant::now();
+                let deadline = asked + LOOK_PATIENCE;
                 match self.broker.attach(&ids, &self.address, deadline).await {
                     Ok(standings) => {
                         for (id, standing) in ids.iter().zip(standings) {
-                            self.looked(id, standing);
+                            self.looked(id, standing, asked);
                         }
                     }
                     // Each wait's next look is scheduled already.
@@ -377,7 +380,7 @@ impl Waits {
         }
     }
 
-    fn looked(&self, id: &str, standing: Standing) {
+    fn looked(&self, id: &str, standing: Standing, asked: Instant) {
         let foreign;
         let mut ended = Vec::new();
         {
@@ -401,7 +404,7 @@ impl Waits {
                 Standing::Waiting { foreign: held } => {
                     foreign = *held;
                     for wait in waits {
-                        wait.presence = Presence::Seen;
+                        wait.presence = Presence::Seen(asked);
                     }
                 }
                 Standing::Missing => {
@@ -409,7 +412,7 @@ impl Waits {
                     foreign = waits.iter().any(|wait| wait.presence == Presence::Unknown);
                     let gone = |wait: &Wait| match wait.presence {
                         Presence::Unsent => false,
-                        Presence::Seen => true,
+                        Presence::Seen(since) => since <= asked,
                         Presence::Unknown => {
                             wait.deadline.is_none() && wait.since.elapsed() > UNSEEN
                         }
@@ -421,7 +424,7 @@ impl Waits {
         for wait in ended {
             let settled = match (&standing, wait.presence) {
                 (Standing::Finished(outcome), _) => Settled::Outcome(outcome.clone()),
-                (_, Presence::Seen) => Settled::Gone,
+                (_, Presence::Seen(_)) => Settled::Gone,
                 _ => Settled::Unknown,
             };
             wait.caller.settled(wait.token, settled);
