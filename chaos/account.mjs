@@ -100,7 +100,8 @@ function judgeRuns({ tasks, runs, violate }) {
       }
       counts.again += same.length - 1
       for (let n = 1; n < same.length; n++) {
-        if (!mayFollow(same[n], same[n - 1], task?.at)) violate('run again by a live system:', task, own)
+        const since = same[n - 2]?.from ?? task?.at
+        if (!mayFollow(same[n], same[n - 1], since)) violate('run again by a live system:', task, own)
       }
     }
     if (task && attempts.size > (task.options.attempts ?? 1)) violate('tried too often:', task, own)

@@ -12,11 +12,12 @@ export function isExcused(run, by) {
 }
 
 /**
- * Whether this run may come after another of the same attempt: that one was given up, or this one is of a delivery
- * that its worker heard of late, when the other had been made in its place.
+ * Whether this run may come after another of the same attempt: that one was given up, or one of them is of a delivery
+ * that its worker heard of late, when it had been given up already. It was made since that time at the earliest.
  */
-export function mayFollow(run, other, enqueued) {
-  return isExcused(other, run.from) || wasAway(run.worker, enqueued, run.from)
+export function mayFollow(run, other, since) {
+  const by = run.from
+  return isExcused(other, by) || wasAway(other.worker, since, by) || wasAway(run.worker, since, by)
 }
 
 function wasAway({ disruptions, heartbeatTimeout }, since, by) {
