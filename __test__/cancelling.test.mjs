@@ -620,6 +620,27 @@ test('task:kill:all cancels all that run and all that are pending, on all worker
   assert.deepEqual(left, Object.fromEntries(expected))
 })
 
+test('task:kill:all leaves nothing to the slots that it frees, and spares nothing that is put off', async (t) => {
+  const client = open(t, redis.url)
+  let ran = 0
+  const { worker } = heeding(
+    client,
+    (reason) => {
+      ran++
+      throw reason
+    },
+    { concurrency: 3 },
+  )
+  const later = await client.enqueue('run', {}, { id: 'later', delay: HOUR, expires: 2 * HOUR })
+  const tasks = await client.enqueueMany(Array.from({ length: 100 }, () => ({ function: 'run' })))
+  await runs(worker, 3)
+  await kill(client, 'all')
+  for (const task of [...tasks, later]) await assert.rejects(task.result(), error(BY_HAND, task.id))
+  assert.equal(ran, 3)
+  await worker.close()
+  assert.equal(await raw.send('EXISTS', `${client.queue}:pending`, `${client.queue}:due`), 0)
+})
+
 test('a message that names no task of this queue, or is none, does no harm', async (t) => {
   const client = open(t, redis.url)
   const other = open(t, redis.url)

@@ -127,7 +127,8 @@ class Client extends Emitter {
     const name = check.name(given.function, `${where}: function`)
     const id = given.id === undefined ? randomUUID() : check.name(given.id, `${where}: id`)
     const args = check.args(given.args, { function: name, taskId: id })
-    const line = `[0,0,${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
+    const place = index % MANY_CHUNK
+    const line = `[${place},${ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
     return { id, name, line }
   }
 

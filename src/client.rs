@@ -146,7 +146,8 @@ impl Client {
         let deadline = Instant::now() + patience;
         for request in &requests {
             if let Some(timeout) = request.wait {
-                let wait = Wait::new(caller.clone(), request.token, timeout).unsent();
+                let wait = Wait::new(caller.clone(), request.token, timeout);
+                let wait = wait.unsent(request.task.again);
                 self.inner.waits.add(&request.task.id, wait);
             }
         }

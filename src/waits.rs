@@ -60,7 +60,9 @@ pub struct Wait {
     look_pause: Duration,
     looks: u32,
     presence: Presence,
-    /// A finished task of this id was seen before this wait's own was sent.
+    /// Whether its task may replace another of its id.
+    again: bool,
+    /// The end of a task of this id was heard of before this wait's own was known to be sent.
     look_again: bool,
     timer: Timer,
 }
@@ -92,14 +94,17 @@ impl Wait {
             look_pause: FIRST_LOOK,
             looks: 0,
             presence: Presence::Unknown,
+            again: false,
             look_again: false,
             timer: (now, 0),
         }
     }
 
     /// The task is this process's own and on its way: no look until the wait has been quiet.
-    pub fn unsent(mut self) -> Self {
+    /// With `again` it may replace a finished one of its id, whose reply may still be under way.
+    pub fn unsent(mut self, again: bool) -> Self {
         self.presence = Presence::Unsent;
+        self.again = again;
         self.look_at += FIRST_LOOK;
         self
     }
@@ -125,14 +130,6 @@ impl Registry {
             .map_or(wait.look_at, |deadline| deadline.min(wait.look_at));
         wait.timer = (at, self.sequence);
         self.timers.insert(wait.timer, id.clone());
-    }
-
-    fn remove_all(&mut self, id: &str) -> Vec<Wait> {
-        let waits = self.by_id.remove(id).unwrap_or_default();
-        for wait in &waits {
-            self.timers.remove(&wait.timer);
-        }
-        waits
     }
 
     /// Takes out the waits for `id` of which `which` holds.
@@ -310,7 +307,14 @@ impl Waits {
     }
 
     fn settle(&self, id: &str, outcome: &Outcome) {
-        let waits = lock(&self.registry).remove_all(id);
+        let waits = {
+            let mut registry = lock(&self.registry);
+            let waits = registry.by_id.get_mut(id).into_iter().flatten();
+            for wait in waits.filter(|wait| wait.again) {
+                wait.look_again = wait.presence == Presence::Unsent;
+            }
+            registry.remove_if(id, |wait| !wait.look_again)
+        };
         for wait in waits {
             wait.caller
                 .settled(wait.token, Settled::Outcome(outcome.clone()));

@@ -60,7 +60,10 @@ pub async fn repeat<'a, T: Send>(
             }
             Remedy::Wait => {
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    return Err(refused(&error));
+                    return Err(Error::Connection(format!(
+                        "Redis at {} is not ready: {error}",
+                        link.address()
+                    )));
                 }
                 sleep(NOT_NOW).await;
             }

@@ -76,12 +76,25 @@ impl Broker {
         .await
     }
 
-    /// How many are in `pending`.
-    pub async fn count_pending(&self, deadline: Instant) -> Result<usize> {
+    /// The ids that are put off, of the first so many entries in `due`.
+    pub async fn first_due(&self, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
+        let members: Vec<Vec<u8>> = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut call = redis::cmd("ZRANGE");
+                call.arg(&self.keys.due).arg(0).arg(count.saturating_sub(1));
+                async move { call.query_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        let ids = members.iter().filter_map(|it| it.strip_prefix(b"start:"));
+        Ok(ids.map(<[u8]>::to_vec).collect())
+    }
+
+    /// How many are in `pending`, and how many entries in `due`.
+    pub async fn count_waiting(&self, deadline: Instant) -> Result<(usize, usize)> {
         self.call(Some(deadline), |mut connection, _| {
-            let mut call = redis::cmd("LLEN");
-            call.arg(&self.keys.pending);
-            async move { call.query_async(&mut connection).await }.boxed()
+            let mut pipe = redis::pipe();
+            pipe.llen(&self.keys.pending).zcard(&self.keys.due);
+            async move { pipe.query_async(&mut connection).await }.boxed()
         })
         .await
     }

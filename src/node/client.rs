@@ -120,43 +120,26 @@ impl NativeClient {
     /// Enqueues a batch: a JSON array of lines.
     #[napi(catch_unwind)]
     pub fn enqueue(&self, batch: String) -> napi::Result<()> {
-        self.submit(&batch, &self.caller, None)
+        self.submit(lines(&batch)?, &self.caller);
+        Ok(())
     }
 
-    /// Enqueues a list, and answers once for all of it.
+    /// Enqueues a list, and answers once for all of it: its lines' tokens are their places.
     #[napi(catch_unwind)]
     pub fn enqueue_many(&self, token: u32, batch: String) -> napi::Result<()> {
-        let many = Many {
+        let lines = lines(&batch)?;
+        let many: Arc<dyn Caller> = Arc::new(Many {
             token,
             mailbox: self.mailbox.clone(),
-            answers: Mutex::default(),
-        };
-        self.submit(&batch, &self.caller, Some(many))
+            answers: Mutex::new(Answers::of(lines.len())),
+        });
+        self.submit(lines, &many);
+        Ok(())
     }
 
-    fn submit(
-        &self,
-        batch: &str,
-        caller: &Arc<dyn Caller>,
-        many: Option<Many>,
-    ) -> napi::Result<()> {
-        let lines: Vec<Line> = serde_json::from_str(batch)
-            .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
-        let caller = match many {
-            Some(many) => {
-                *lock(&many.answers) = Answers::of(lines.len());
-                &(Arc::new(many) as Arc<dyn Caller>)
-            }
-            None => caller,
-        };
-        let listed = !Arc::ptr_eq(caller, &self.caller);
+    fn submit(&self, lines: Vec<Line>, caller: &Arc<dyn Caller>) {
         let mut requests = Vec::with_capacity(lines.len());
-        for (index, line) in lines.into_iter().enumerate() {
-            let Line(token, flags, id, function, args, timeout, extra) = line;
-            let (token, flags) = match u32::try_from(index) {
-                Ok(index) if listed => (index, ACKNOWLEDGE),
-                _ => (token, flags),
-            };
+        for Line(token, flags, id, function, args, timeout, extra) in lines {
             let args = args.get();
             if let Some(problem) = self.problem(args) {
                 caller.enqueued(token, Err(Error::Args(problem)));
@@ -188,7 +171,6 @@ impl NativeClient {
                 }
             }
         }
-        Ok(())
     }
 
     fn problem(&self, args: &str) -> Option<String> {
@@ -356,7 +338,6 @@ struct Many {
     answers: Mutex<Answers>,
 }
 
-#[derive(Default)]
 struct Answers {
     created: Vec<u8>,
     left: usize,
@@ -411,6 +392,11 @@ impl Caller for Many {
     }
 
     fn settled(&self, _: u32, _: Settled) {}
+}
+
+fn lines(batch: &str) -> napi::Result<Vec<Line<'_>>> {
+    serde_json::from_str(batch)
+        .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))
 }
 
 fn failure(token: u32, error: &Error) -> String {

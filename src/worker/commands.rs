@@ -9,6 +9,7 @@ use super::Shared;
 use super::run::Abort;
 use crate::broker::Message;
 use crate::broker::connection::Listener;
+use crate::error::Result;
 use crate::task::Cancelled;
 
 /// Commands that wait to be carried out. Those beyond are dropped: what they cancel is marked in
@@ -51,14 +52,18 @@ pub async fn run(shared: &Shared, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Kill(id) => kill(shared, &[id]).await,
-            Command::KillAll => {
-                kill(shared, &shared.slots.ids()).await;
-                // One of the workers does it, as a rule, before the others come to it.
-                sleep(Duration::from_millis(fastrand::u64(0..200))).await;
-                kill_pending(shared).await;
-            }
+            Command::KillAll => kill_all(shared).await,
         }
     }
+}
+
+/// What waits first, and what runs last: slots that become free must find nothing to take.
+async fn kill_all(shared: &Shared) {
+    // One of the workers does it, as a rule, before the others come to it.
+    sleep(Duration::from_millis(fastrand::u64(0..200))).await;
+    // An error leaves some of what waits; the command can be given again.
+    let _ = kill_waiting(shared).await;
+    kill(shared, &shared.slots.ids()).await;
 }
 
 /// Whoever sends the message by hand marks nothing, so the mark is made here.
@@ -74,24 +79,27 @@ async fn kill(shared: &Shared, ids: &[Vec<u8>]) {
     }
 }
 
-/// Cancels as many as are waiting now, oldest first; what comes later is spared.
-async fn kill_pending(shared: &Shared) {
-    let deadline = Instant::now() + PATIENCE;
-    let Ok(mut left) = shared.broker.count_pending(deadline).await else {
-        return;
-    };
-    while left > 0 {
-        let deadline = Instant::now() + PATIENCE;
-        let ids = shared
-            .broker
-            .oldest_pending(left.min(AT_ONCE), deadline)
-            .await;
-        match ids {
-            Ok(ids) if !ids.is_empty() => {
-                left = left.saturating_sub(ids.len());
-                kill(shared, &ids).await;
-            }
-            _ => return,
+/// Cancels as many as are waiting now, pending or put off, first come first; what comes later is
+/// spared.
+async fn kill_waiting(shared: &Shared) -> Result<()> {
+    let soon = || Instant::now() + PATIENCE;
+    let (mut pending, mut due) = shared.broker.count_waiting(soon()).await?;
+    while pending > 0 {
+        let most = pending.min(AT_ONCE);
+        let ids = shared.broker.oldest_pending(most, soon()).await?;
+        if ids.is_empty() {
+            break;
         }
+        pending = pending.saturating_sub(ids.len());
+        kill(shared, &ids).await;
     }
+    while due > 0 {
+        let ids = shared.broker.first_due(due.min(AT_ONCE), soon()).await?;
+        if ids.is_empty() {
+            break;
+        }
+        due = due.saturating_sub(ids.len());
+        kill(shared, &ids).await;
+    }
+    Ok(())
 }

@@ -81,7 +81,8 @@ pub async fn run(shared: &Shared) {
 async fn look(shared: &Shared, age: Duration) {
     let running = shared.slots.running_for(age);
     let ids: Vec<Vec<u8>> = running.iter().map(|(id, _)| id.clone()).collect();
-    let deadline = Instant::now() + PATIENCE;
+    // No longer: the next heartbeat waits for it.
+    let deadline = Instant::now() + EVERY;
     let Ok(owners) = shared.broker.owners(&ids, deadline).await else {
         return;
     };

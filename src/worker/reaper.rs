@@ -63,8 +63,8 @@ impl Contact {
 }
 
 impl Reaper {
-    /// Redis has taken a heartbeat over that connection, and this was its clock. Nothing less will do: while Redis takes
-    /// no writes, everybody's key expires.
+    /// Redis has taken a heartbeat over that connection, and this was its clock. Nothing less will
+    /// do: while Redis takes no writes, everybody's key expires.
     pub fn heard(&self, now: Instant, clock: i64, epoch: Option<u64>) {
         lock(&self.contact).heard(now, clock, epoch);
     }
