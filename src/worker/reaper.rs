@@ -128,7 +128,7 @@ async fn scan(
 
     let workers: HashSet<&str> = owned
         .iter()
-        .filter_map(|(_, owner, _)| Some(worker(owner.as_deref()?)))
+        .filter_map(|(_, owner, _)| worker(owner.as_deref()?))
         .filter(|worker| **worker != *shared.uuid)
         .collect();
     let workers: Vec<String> = workers.into_iter().map(str::to_owned).collect();
@@ -136,7 +136,7 @@ async fn scan(
     let orphans: Vec<Owned> = owned
         .iter()
         .filter_map(|(id, owner, _)| Some((id, owner.as_deref()?)))
-        .filter(|(_, owner)| dead.contains(worker(owner)))
+        .filter(|(_, owner)| worker(owner).is_some_and(|worker| dead.contains(worker)))
         .map(|(id, owner)| (id.clone(), Arc::from(owner)))
         .collect();
     release(shared, &orphans, true).await?;
@@ -180,9 +180,9 @@ async fn release(shared: &Shared, tasks: &[Owned], dead: bool) -> crate::error::
     Ok(())
 }
 
-/// The worker in an owner token; release.lua reads it likewise.
-fn worker(owner: &str) -> &str {
-    owner.rsplit_once(':').map_or(owner, |(worker, _)| worker)
+/// The worker in an owner token. What is no token of ours is left to whoever wrote it.
+fn worker(owner: &str) -> Option<&str> {
+    owner.rsplit_once(':').map(|(worker, _)| worker)
 }
 
 #[cfg(test)]

@@ -101,8 +101,10 @@ for i = 10, #ARGV, 5 do
     through[#through + 1] = id -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
   elseif written_before(key, kind, rest) then
-    if kind ~= 'r' then
-      through[#through + 1] = id -- where the first time ended in between
+    -- Where the first time ended in between, the id has not left the list; it may be there anew.
+    local anew = kind == 'r' and call('HGET', key, 'state') == 'executing' and 1 or 0
+    if #call('LPOS', executing, id, 'COUNT', 0) > anew then
+      through[#through + 1] = id
     end
     answer = 1
   end
