@@ -97,7 +97,9 @@ impl Remedy {
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::TryAgain
                 | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown,
+                | ServerErrorKind::MasterDown
+                // Forgotten again right after it was loaded.
+                | ServerErrorKind::NoScript,
             ) => Remedy::Wait,
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Remedy::Redial,
             _ if error.code() == Some("BUSY") => Remedy::Wait,
