@@ -75,6 +75,8 @@ export class Fleet {
   async closeAll() {
     this.#ended = true
     await Promise.all(this.workers.map((worker) => this.close(worker)))
+    // One that waits for what never comes is told of, and must not outlive the run.
+    await Promise.all(this.clients.filter((client) => !client.left).map((client) => client.kill()))
     for (const { proxy } of [...this.clients, ...this.workers]) proxy.close()
   }
 

@@ -129,12 +129,15 @@ impl Broker {
 
     /// Shows a worker as alive for so long. Whether it was until now, and Redis's clock in
     /// milliseconds since 1970.
+    ///
+    /// `repetitions` is asked each time that the call is sent: the hash must not be made anew with
+    /// less than what has been sent before.
     pub async fn register(
         &self,
         worker: &str,
         fields: &[(&str, String)],
         lifetime: Duration,
-        repetitions: u64,
+        repetitions: impl Fn() -> u64 + Send + Sync,
         deadline: Instant,
     ) -> Result<(bool, i64)> {
         let key = self.keys.worker(worker);
@@ -142,7 +145,8 @@ impl Broker {
             .call(Some(deadline), |mut connection, _| {
                 let mut call = HEARTBEAT.key(&key);
                 call.key(&self.keys.workers).arg(worker);
-                call.arg(lifetime.as_millis().to_string()).arg(repetitions);
+                call.arg(lifetime.as_millis().to_string())
+                    .arg(repetitions());
                 for (field, value) in fields {
                     call.arg(field).arg(value);
                 }

@@ -63,7 +63,8 @@ async fn kill_all(shared: &Shared) {
     sleep(Duration::from_millis(fastrand::u64(0..200))).await;
     // An error leaves some of what waits; the command can be given again.
     let _ = kill_waiting(shared).await;
-    kill(shared, &shared.slots.ids()).await;
+    let held = shared.slots.held().into_iter();
+    kill(shared, &held.map(|(id, _)| id).collect::<Vec<_>>()).await;
 }
 
 /// Whoever sends the message by hand marks nothing, so the mark is made here.

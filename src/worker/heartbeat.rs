@@ -34,8 +34,8 @@ pub async fn run(shared: &Shared) {
     let mut looked = Instant::now();
     loop {
         let deadline = Instant::now() + timeout.min(PATIENCE);
-        let repetitions = shared.slots.repetitions();
         let (sent, epoch) = (Instant::now(), shared.broker.link().epoch());
+        let repetitions = || shared.slots.repetitions();
         let beat = shared
             .broker
             .register(&shared.uuid, &fields, timeout, repetitions, deadline);

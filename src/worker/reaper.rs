@@ -23,7 +23,7 @@ const STEADY: Duration = Duration::from_secs(3);
 const GAP: Duration = Duration::from_millis(1_500);
 const JUMP: f64 = 0.5;
 /// How often all of `executing` is looked through, for what no death told of.
-const SCAN_EVERY: Duration = Duration::from_secs(60);
+const SCAN_EVERY: Duration = Duration::from_secs(30);
 /// How long a look or a step may take. Not longer: it would wait for a Redis that is away, and go on
 /// when that is back, where all that live count as dead until their next heartbeat.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -139,40 +139,61 @@ async fn scan(
         .filter(|(_, owner)| worker(owner).is_some_and(|worker| dead.contains(worker)))
         .map(|(id, owner)| (id.clone(), Arc::from(owner)))
         .collect();
-    release(shared, &orphans, true).await?;
+    let lost = Some(shared.options.max_deliveries);
+    release(shared, &orphans, Release { lost, dead: true }).await?;
 
-    // What has no owner is another kind of worker's, or is no more.
+    // What has no owner is another kind of worker's, or is no more. And this worker's own may be here
+    // that it knows nothing of, whatever went wrong: what is still unknown at the next look, and not
+    // just on its way in or out, goes back.
     let now = Instant::now();
     let mut seen = HashMap::new();
-    let mut old: Vec<Owned> = Vec::new();
+    let (mut old, mut mine): (Vec<Owned>, Vec<Owned>) = Default::default();
+    let held = shared.slots.held();
     for (id, owner, there) in owned {
-        let age = match (owner, there) {
-            (Some(_), _) => continue,
-            (None, true) => shared.options.reclaim_foreign_after,
-            (None, false) => Some(SCAN_EVERY / 2),
+        let ours: Option<Owned> = owner
+            .as_deref()
+            .filter(|owner| worker(owner) == Some(&shared.uuid))
+            .map(|owner| (id.clone(), owner.into()));
+        let age = match (&owner, &ours, there) {
+            (_, Some(ours), _) if !held.contains(ours) => Some(SCAN_EVERY / 2),
+            (Some(_), ..) => continue,
+            (None, _, true) => shared.options.reclaim_foreign_after,
+            (None, _, false) => Some(SCAN_EVERY / 2),
         };
         let since = strangers.get(&id).copied().unwrap_or(now);
         if age.is_some_and(|age| now.duration_since(since) >= age) {
-            old.push((id.clone(), Arc::from("")));
+            match ours {
+                Some(ours) => mine.push(ours),
+                None => old.push((id.clone(), Arc::from(""))),
+            }
         }
         seen.insert(id, since);
     }
     *strangers = seen;
-    release(shared, &old, false).await
+    release(
+        shared,
+        &mine,
+        Release {
+            lost: None,
+            dead: false,
+        },
+    )
+    .await?;
+    release(shared, &old, Release { lost, dead: false }).await
 }
 
 fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
-async fn release(shared: &Shared, tasks: &[Owned], dead: bool) -> crate::error::Result<()> {
+async fn release(
+    shared: &Shared,
+    tasks: &[Owned],
+    conditions: Release,
+) -> crate::error::Result<()> {
     if tasks.is_empty() || !shared.reaper.is_steady() {
         return Ok(());
     }
-    let conditions = Release {
-        lost: Some(shared.options.max_deliveries),
-        dead,
-    };
     let (back, given_up) = shared.broker.release(tasks, conditions, soon()).await?;
     if back + given_up > 0 {
         shared.handlers.report(Report::Recovered { back, given_up });

@@ -2,7 +2,7 @@
 //! `running` until its outcome is handed in, and an outcome waits until an exchange takes it
 //! along. A slot is free where none of the first two, nor a task asked for, is in it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -324,11 +324,11 @@ impl Slots {
             .collect()
     }
 
-    /// The ids of all that is ready or running.
-    pub fn ids(&self) -> Vec<Vec<u8>> {
+    /// All that is ready or running.
+    pub fn held(&self) -> HashSet<Owned> {
         let state = lock(&self.state);
-        let ready = state.ready.iter().map(|it| &it.task.owned.0);
-        let running = state.running.values().map(|it| &it.task.owned.0);
+        let ready = state.ready.iter().map(|it| &it.task.owned);
+        let running = state.running.values().map(|it| &it.task.owned);
         ready.chain(running).cloned().collect()
     }
 

@@ -414,7 +414,7 @@ impl World {
     fn heartbeat(&mut self, worker: usize) -> Acted {
         let Worker { uuid, alive, .. } = &mut self.workers[worker];
         let fields = [("registered", "t".to_owned())];
-        let there = block(self.broker.register(uuid, &fields, LONG, 0, deadline()));
+        let there = block(self.broker.register(uuid, &fields, LONG, || 0, deadline()));
         prop_assert_eq!(there.expect("an answer").0, *alive);
         *alive = true;
         Ok(Expected::default())
