@@ -242,3 +242,39 @@ fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
         [&replies.map(str::to_owned)[..], &results].concat()
     );
 }
+
+/// The list is read in windows of 512, by turns from either end.
+#[test]
+fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_no_others_do() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let places = [0, 1, 511, 512, 700, 1023, 1024, 1400, 1800, 1999];
+    let mine: Vec<String> = places.map(|place| format!("mine{place}")).into();
+    let mut list: Vec<String> = (0..2000).map(|place| format!("other{place}")).collect();
+    for (place, id) in places.iter().zip(&mine) {
+        list[*place].clone_from(id);
+        run::<()>(
+            redis,
+            &format!("HSET q:task:{id} state executing owner w:1"),
+        );
+    }
+    list[300].clear(); // Somebody else's.
+    let mut push = redis::cmd("RPUSH");
+    push.arg("q:executing")
+        .arg(&list)
+        .exec(redis)
+        .expect("a list");
+    let own: Vec<Ran> = mine.iter().map(|id| [&**id, "w:1", "s", "", ""]).collect();
+    let it = Exchange {
+        outcomes: &own,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, it).written, [1; 10]);
+    list.retain(|id| !mine.contains(id));
+    let left: Vec<String> = run(redis, "LRANGE q:executing 0 -1");
+    let sorted = |mut ids: Vec<String>| {
+        ids.sort();
+        ids
+    };
+    assert_eq!(sorted(left), sorted(list));
+}

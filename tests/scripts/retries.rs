@@ -57,6 +57,21 @@ fn a_repeated_retry_is_known_although_the_task_has_been_taken_again() {
 }
 
 #[test]
+fn a_repeated_retry_leaves_its_task_to_another_kind_of_worker_that_has_taken_it_meanwhile() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    let retry = ["a", "w:1", "r2", "why", "0"];
+    write(redis, "t2", "", retry);
+    run::<()>(redis, "RPOPLPUSH q:pending q:executing");
+    let before = contents(redis);
+    assert_eq!(write(redis, "t2", "1", retry), [1]);
+    assert_eq!(contents(redis), before);
+    assert_eq!(before[0], "q:executing list: a");
+}
+
+#[test]
 fn a_retry_with_a_delay_is_due_then_and_expires_no_later_than_before() {
     let server = Server::start();
     let redis = &mut server.connect();

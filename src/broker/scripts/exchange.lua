@@ -74,6 +74,13 @@ local function written_before(key, kind, attempt)
   return found[1] == 'finished' and found[2] == now
 end
 
+-- Whether a task that was to be run again has been taken, and not ended since.
+local function taken_again(key, id)
+  local state = call('HGET', key, 'state')
+  return state == 'executing' or state ~= 'finished' and not call('LPOS', pending, id)
+    and not call('ZSCORE', due, 'start:' .. id)
+end
+
 local written, through = {}, {}
 for i = 10, #ARGV, 5 do
   local id, kind, rest = ARGV[i], ARGV[i + 2], ''
@@ -101,8 +108,9 @@ for i = 10, #ARGV, 5 do
     through[#through + 1] = id -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
   elseif written_before(key, kind, rest) then
-    -- Where the first time ended in between, the id has not left the list; it may be there anew.
-    local anew = kind == 'r' and call('HGET', key, 'state') == 'executing' and 1 or 0
+    -- Where the first time ended in between, the id has not left the list. It may also be there
+    -- anew: taken meanwhile, perhaps by a worker of another kind, which writes nothing at first.
+    local anew = kind == 'r' and taken_again(key, id) and 1 or 0
     if #call('LPOS', executing, id, 'COUNT', 0) > anew then
       through[#through + 1] = id
     end

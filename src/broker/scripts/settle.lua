@@ -153,8 +153,9 @@ local function result_ttl(options, default)
 end
 
 -- One by one where they are few. Where they are many, `LREM` would go through the list again for
--- each: here it is read once, from the end where the oldest are, in windows until all are found;
--- what is found is overwritten, and taken out in one go.
+-- each: here it is read once, in windows until all are found, by turns from the end where the oldest
+-- are and from the other: what has just begun is there, however much has been running for long.
+-- What is found is overwritten, and taken out in one go.
 local FEW, WINDOW, GONE = 4, 512, ''
 
 local function take_out(list, ids)
@@ -189,21 +190,32 @@ local function take_out(list, ids)
     end
     return
   end
-  local found, last = 0, length - 1
-  while left > 0 and last >= 0 do
-    local first = math.max(0, last - WINDOW + 1)
-    local window = call('LRANGE', list, first, last)
+  local first, last, oldest_next = 0, length - 1, true
+  local old, young = 0, 0 -- how many were found from either end
+  while left > 0 and first <= last do
+    local from = oldest_next and math.max(first, last - WINDOW + 1) or first
+    local window = call('LRANGE', list, from, math.min(last, from + WINDOW - 1))
+    local found = 0
     for i = #window, 1, -1 do
       if wanted[window[i]] then
         wanted[window[i]] = nil
-        call('LSET', list, first + i - 1, GONE)
-        found, left = found + 1, left - 1
+        call('LSET', list, from + i - 1, GONE)
+        found = found + 1
       end
     end
-    last = first - 1
+    left = left - found
+    if oldest_next then
+      last, old = from - 1, old + found
+    else
+      first, young = from + #window, young + found
+    end
+    oldest_next = not oldest_next
   end
-  if found > 0 then
-    call('LREM', list, -found, GONE)
+  if old > 0 then
+    call('LREM', list, -old, GONE)
+  end
+  if young > 0 then
+    call('LREM', list, young, GONE)
   end
 end
 
