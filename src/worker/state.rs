@@ -53,6 +53,8 @@ struct State {
     writing: usize,
     /// Whether something may be pending.
     more: bool,
+    /// Whether it may be more than an exchange brings: the last one brought as much as it could.
+    many: bool,
     /// Whether the worker's key is in Redis, without which it gets nothing.
     registered: bool,
     stopped: bool,
@@ -130,7 +132,8 @@ impl Slots {
     pub fn next_exchange(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
         let free = state.free(&self.rules);
-        if state.outcomes.is_empty() && (free == 0 || !state.more) {
+        let asks = free > 0 && state.more && (state.many || state.asked == 0);
+        if state.outcomes.is_empty() && !asks {
             return None;
         }
         let mut finishes = Vec::new();
@@ -165,6 +168,7 @@ impl Slots {
         state.writing = state.writing.saturating_sub(exchange.finishes.len());
         if exchange.want > 0 {
             state.more = exchanged.more;
+            state.many = exchanged.more;
             state.registered &= !exchanged.unregistered;
         }
         let before = state.ready.len();
