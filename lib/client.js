@@ -29,6 +29,8 @@ const CONNECTED = 11
 const ACKNOWLEDGE = 1
 const WAIT = 2
 const AGAIN = 4
+/** The id is one of ours, which no other task has. */
+const FRESH = 8
 
 /** How much one native call hands over, in characters, and how many tasks `enqueueMany` sends ahead. */
 const FLUSH_LENGTH = 1024 * 1024
@@ -125,10 +127,11 @@ class Client extends Emitter {
     const where = `entry ${index}`
     const given = check.options(entry, MANY_OPTIONS, where)
     const name = check.name(given.function, `${where}: function`)
-    const id = given.id === undefined ? randomUUID() : check.name(given.id, `${where}: id`)
+    const fresh = given.id === undefined
+    const id = fresh ? randomUUID() : check.name(given.id, `${where}: id`)
     const args = check.args(given.args, { function: name, taskId: id })
     const place = index % MANY_CHUNK
-    const line = `[${place},${ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
+    const line = `[${place},${fresh ? ACKNOWLEDGE | FRESH : ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
     return { id, name, line }
   }
 
@@ -251,9 +254,10 @@ class Client extends Emitter {
         more = extra(given, '', flags & WAIT ? 'attemptTimeout' : 'timeout')
         if (flags & WAIT) wait = waitOptions(given)
       }
-      id ??= randomUUID()
+      const fresh = id === undefined
+      if (fresh) id = randomUUID()
       check.name(name, 'function', { taskId: id })
-      return this.#send(flags, id, name, check.args(args, { function: name, taskId: id }), more, wait)
+      return this.#send(fresh ? flags | FRESH : flags, id, name, check.args(args, { function: name, taskId: id }), more, wait)
     } catch (error) {
       return Promise.reject(error)
     }

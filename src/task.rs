@@ -11,6 +11,8 @@ use crate::backoff::Backoff;
 pub struct NewTask {
     /// Its id: any non-empty string.
     pub id: String,
+    /// Whether the id was made for this task, so that nothing of that id can be there.
+    pub fresh: bool,
     /// The name that a worker looks its handler up by.
     pub function: String,
     /// JSON text of an object.

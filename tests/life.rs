@@ -81,6 +81,7 @@ fn request(token: u32, id: &str) -> Request {
             function: "echo".into(),
             args: format!("{{\"id\":\"{id}\"}}"),
             reply: true,
+            fresh: false,
             again: false,
             start: None,
             expires: None,

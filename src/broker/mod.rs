@@ -225,7 +225,7 @@ impl Broker {
                 for task in tasks {
                     call.arg(&task.id).arg(&task.function).arg(&task.args);
                     call.arg(if task.reply { address } else { "" });
-                    call.arg(extra(task));
+                    call.arg(&*extra(task));
                 }
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
@@ -425,30 +425,35 @@ impl Broker {
     }
 }
 
-/// `extra` of enqueue.lua; nothing for a plain task, which costs nothing.
-fn extra(task: &NewTask) -> String {
+/// `extra` of enqueue.lua; next to nothing for a plain task.
+fn extra(task: &NewTask) -> Cow<'static, str> {
     let NewTask {
+        fresh,
         again,
         start,
         expires,
         options,
         ..
     } = task;
-    if !again && start.is_none() && expires.is_none() && options.is_none() {
-        return String::new();
+    let again = match (fresh, again) {
+        (true, _) => "n",
+        (false, true) => "1",
+        (false, false) => "",
+    };
+    if start.is_none() && expires.is_none() && options.is_none() {
+        return Cow::Borrowed(again);
     }
     let when = |when: &Option<When>| match when {
         Some(When::In(milliseconds)) => format!("+{milliseconds:.0}"),
         Some(When::At(milliseconds)) => format!("@{milliseconds:.0}"),
         None => String::new(),
     };
-    format!(
-        "{}|{}|{}|{}",
-        if *again { "1" } else { "" },
+    Cow::Owned(format!(
+        "{again}|{}|{}|{}",
         when(start),
         when(expires),
         options.as_deref().unwrap_or_default()
-    )
+    ))
 }
 
 /// A kind of exchange.lua's, with what follows the letter.

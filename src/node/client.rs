@@ -90,6 +90,7 @@ struct Extra<'a> {
 const ACKNOWLEDGE: u32 = 1;
 const WAIT: u32 = 2;
 const AGAIN: u32 = 4;
+const FRESH: u32 = 8;
 
 #[napi]
 impl NativeClient {
@@ -156,6 +157,7 @@ impl NativeClient {
                     function,
                     args: args.to_owned(),
                     reply: waits,
+                    fresh: flags & FRESH != 0,
                     again: flags & AGAIN != 0,
                     start: when(extra.start_in, extra.start_at),
                     expires: when(extra.expires_in, extra.expires_at),

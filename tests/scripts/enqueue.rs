@@ -99,7 +99,7 @@ fn enqueue_runs_a_finished_task_anew_only_where_it_is_asked_to() {
     assert_eq!(enqueue(redis, "t0", &[plain("a")]), [0]);
     run::<()>(redis, "DEL q:sent:me");
     assert_eq!(contents(redis), before);
-    let again = [["a", "f", "{}", "", "1|||"], ["b", "f", "{}", "", "1|||"]];
+    let again = [["a", "f", "{}", "", "1"], ["b", "f", "{}", "", "1"]];
     let after = [
         "q:pending list: a",
         "q:sent:me hash, expires: 0=t1",
@@ -108,6 +108,27 @@ fn enqueue_runs_a_finished_task_anew_only_where_it_is_asked_to() {
     ];
     for _ in 0..2 {
         assert_eq!(enqueue_in(redis, "t1", "0", &again), [1, 0]);
+        assert_eq!(contents(redis), after);
+    }
+}
+
+#[test]
+fn a_task_whose_id_was_made_for_it_is_put_in_like_any_other_and_once() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let new = [
+        ["a", "f", "{}", "", "n"],
+        ["b", "f", "{}", "me", "n|||{\"attempts\":2}"],
+    ];
+    let after = [
+        "q:pending list: b a",
+        "q:sent:me hash, expires: 0=t0",
+        "q:task:a hash: args={} function=f pending-created=t0 state=pending",
+        "q:task:b hash: args={} function=f options={\"attempts\":2} pending-created=t0 reply-to=me \
+         state=pending",
+    ];
+    for _ in 0..2 {
+        assert_eq!(enqueue_in(redis, "t0", "0", &new), [1, 1]);
         assert_eq!(contents(redis), after);
     }
 }

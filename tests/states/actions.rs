@@ -56,8 +56,10 @@ impl World {
     fn enqueue(&mut self, tasks: &[New], lost: bool, before: &Snapshot) -> Acted {
         let mut made = BTreeSet::new();
         let mut expected = Vec::new();
-        for task in tasks {
+        let mut tasks = tasks.to_vec();
+        for task in &mut tasks {
             let id = IDS[task.id];
+            task.fresh &= !made.contains(id) && !before.tasks.contains_key(id);
             let new = match before.state(id) {
                 _ if made.contains(id) => false,
                 Some("finished") => task.again,
@@ -72,11 +74,11 @@ impl World {
         }
         if lost && self.sent.is_none() {
             let now = dothis::clock::now();
-            let answer = self.send(&now, tasks);
+            let answer = self.send(&now, &tasks);
             prop_assert_eq!(&answer, &expected);
             self.sent = Some(Sent {
                 now,
-                tasks: tasks.to_vec(),
+                tasks,
                 answer,
                 after: Snapshot::of(&mut self.redis),
             });
@@ -134,7 +136,11 @@ impl World {
             call.arg(IDS[task.id]).arg("f").arg("{}");
             call.arg(flag(task.reply, ADDRESS)).arg(format!(
                 "{}|{}|{}|{}",
-                flag(task.again, "1"),
+                if task.fresh {
+                    "n".to_owned()
+                } else {
+                    flag(task.again, "1")
+                },
                 flag(task.put_off, &at),
                 flag(task.expires, &at),
                 flag(task.options, OPTIONS),
@@ -639,6 +645,7 @@ fn new_task(new: &New) -> NewTask {
         function: "f".into(),
         args: "{}".into(),
         reply: new.reply,
+        fresh: new.fresh,
         again: new.again,
         start: at(new.put_off),
         expires: at(new.expires),

@@ -66,6 +66,8 @@ pub enum Op {
 #[derive(Debug, Clone)]
 pub struct New {
     pub id: usize,
+    /// If there is none of this id, the client says so.
+    pub fresh: bool,
     pub again: bool,
     pub put_off: bool,
     pub expires: bool,
@@ -135,9 +137,11 @@ fn op() -> impl Strategy<Value = Op> {
 fn new() -> impl Strategy<Value = New> {
     let seldom = || prop::bool::weighted(0.3);
     let half = any::<bool>;
-    (0..IDS.len(), half(), seldom(), seldom(), seldom(), seldom()).prop_map(
-        |(id, again, put_off, expires, options, reply)| New {
+    let flags = (half(), seldom(), seldom(), seldom(), seldom());
+    (0..IDS.len(), half(), flags).prop_map(
+        |(id, fresh, (again, put_off, expires, options, reply))| New {
             id,
+            fresh,
             again,
             put_off,
             expires,

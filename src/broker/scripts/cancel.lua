@@ -24,7 +24,7 @@ local answers = {}
 for i = 8, #ARGV do
   local id = ARGV[i]
   local key = ARGV[1] .. id
-  local found = redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'function',
+  local found = try('HMGET', key, 'state', 'reply-to', 'options', 'function',
     'finished-created', 'cancelled')
   local what, reason = nil, ARGV[6]
   if is_no_hash(found) then

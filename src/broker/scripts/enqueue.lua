@@ -8,9 +8,11 @@
 -- ARGV[3]  channel {q}:wake
 -- ARGV[4]  the place on the way that this call has
 -- ARGV[5…] five for each task: id, function, args, reply-to ('' where nobody waits), extra:
---          '' for a plain task, or again|start|expires|options. again: '1', a finished task of this
---          id is run anew. start, expires: '' or '+' and milliseconds from now or '@' and
---          milliseconds since 1970. options: '' or JSON, written as it is
+--          '' for a plain task, or again|start|expires|options, or the first of them alone.
+--          again: '1', a finished task of this id is run anew; 'n', the id is new, made for this
+--          task, and nobody needs to look whether it is there. start, expires: '' or '+' and
+--          milliseconds from now or '@' and milliseconds since 1970. options: '' or JSON, written as
+--          it is
 --
 -- Returns one integer for each task: 1 created by this call, 0 there already (left as it is),
 -- -1 where the key holds something else than a hash.
@@ -56,16 +58,18 @@ end
 
 -- What is to be written is gathered first, and the hashes are written last: where Redis forbids a
 -- command on the way, no hash is left behind that would keep the call from being made again.
-local ids, new, more, put_off, seen = {}, {}, {}, {}, {}
+local ids, new, keys, more, put_off, seen = {}, {}, {}, {}, {}, {}
 for i = 5, #ARGV, 5 do
   local id, extra = ARGV[i], ARGV[i + 4]
   local key = prefix .. id
-  local again, start, expires, options = '', '', '', ''
-  if extra ~= '' then
+  local again, start, expires, options = extra, '', '', ''
+  if #extra > 1 then
     again, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
   end
   local answer, replaces = 1, false
-  if seen[id] then
+  if again == 'n' then
+    answer = 1
+  elseif seen[id] then
     answer = 0
   elseif call('EXISTS', key) == 1 then
     local state = redis.pcall('HGET', key, 'state')
@@ -82,6 +86,7 @@ for i = 5, #ARGV, 5 do
   if answer == 1 then
     seen[id] = true
     new[#new + 1] = i
+    keys[#new] = key
     if expires ~= '' then
       expires = at(expires)
       put_off[#put_off + 1] = { 'expire:' .. id, expires }
@@ -92,7 +97,7 @@ for i = 5, #ARGV, 5 do
     else
       ids[#ids + 1] = id
     end
-    if extra ~= '' then
+    if replaces or #extra > 1 then
       more[i] = { replaces = replaces, options = options, expires = expires }
     end
   end
@@ -107,8 +112,8 @@ end
 if #ids > 0 then
   call('LPUSH', KEYS[1], unpack(ids))
 end
-for _, i in ipairs(new) do
-  local key, reply_to, extra = prefix .. ARGV[i], ARGV[i + 3], more[i]
+for n, i in ipairs(new) do
+  local key, reply_to, extra = keys[n], ARGV[i + 3], more[i]
   if extra and extra.replaces then
     call('DEL', key)
   end

@@ -82,14 +82,16 @@ local function taken_again(key, id)
 end
 
 local written, through = {}, {}
+local outcomes = 0
 for i = 10, #ARGV, 5 do
   local id, kind, rest = ARGV[i], ARGV[i + 2], ''
   if #kind > 1 then
     kind, rest = string.sub(kind, 1, 1), string.sub(kind, 2)
   end
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'reply-to', 'options')
+  local found = try('HMGET', key, 'owner', 'reply-to', 'options')
   local answer = 0
+  outcomes = outcomes + 1
   if found[1] and found[1] == ARGV[i + 1] then
     if kind == 'r' then
       run_again(key, id, found[2], ARGV[i + 3], rest, ARGV[i + 4])
@@ -116,7 +118,7 @@ for i = 10, #ARGV, 5 do
     end
     answer = 1
   end
-  written[#written + 1] = answer
+  written[outcomes] = answer
 end
 take_out(executing, through)
 
@@ -137,15 +139,16 @@ local function finish()
   return { written, taken, dropped, alive, extras }
 end
 
+local fields = 0
 local function take(id, found, options, attempt)
-  local next = #taken
-  taken[next + 1] = id
-  taken[next + 2] = found[1]
-  taken[next + 3] = found[2]
-  taken[next + 4] = found[3]
+  taken[fields + 1] = id
+  taken[fields + 2] = found[1]
+  taken[fields + 3] = found[2]
+  taken[fields + 4] = found[3]
+  fields = fields + 4
   if options then
     local last = #extras
-    extras[last + 1] = next / 4
+    extras[last + 1] = fields / 4 - 1
     extras[last + 2] = options
     extras[last + 3] = attempt or false -- never nil: the list must have no holes
   end
@@ -154,7 +157,7 @@ end
 if repeated then
   local ids, seen = call('LRANGE', executing, 0, -1), {}
   for i = #ids, 1, -1 do
-    local found = redis.pcall('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
+    local found = try('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
       'options', 'attempt')
     if not is_no_hash(found) and found[4] == owner and not seen[ids[i]] then
       seen[ids[i]] = true
@@ -194,7 +197,7 @@ while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = redis.pcall('HMGET', key, 'function', 'args', 'pending-created', 'state',
+  local found = try('HMGET', key, 'function', 'args', 'pending-created', 'state',
     'options')
   local why, attempt
   if found.err and is_no_hash(found) then

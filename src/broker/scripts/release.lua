@@ -45,7 +45,7 @@ local back, through = 0, {}
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
-  local found = redis.pcall('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
+  local found = try('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
     'lost')
   local ours = not is_no_hash(found)
   if ours and owner == '' then

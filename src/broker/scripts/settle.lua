@@ -26,11 +26,19 @@ local REREAD = 60000
 -- Processes that are told of an end, at most: attach.lua notes as many.
 local WAITERS = 16
 
-local call = redis.call
+local call, try = redis.call, redis.pcall
 local settled, replies, addresses = {}, {}, {}
 
-local function netstring(text)
-  return #text .. ':' .. text
+-- The heads of netstrings. Kept, because making text of a number takes longer than all the rest.
+local heads = {}
+local function head(text)
+  local length = #text
+  local made = heads[length]
+  if not made then
+    made = length .. ':'
+    heads[length] = made
+  end
+  return made
 end
 
 local function milliseconds()
@@ -64,13 +72,15 @@ local function is_no_hash(found)
   return true
 end
 
--- What is left of an earlier end, where somebody made a finished task pending again by hand.
-local STALE = {
-  v = { 'error-reason', 'error-exception', 'cancelled' },
-  s = { 'error-reason', 'error-exception', 'cancelled', 'result-value' },
-  c = { 'error-exception', 'result-value' },
-  f = { 'error-exception', 'result-value', 'cancelled' },
-}
+local function tell(address, reply)
+  local parts = replies[address]
+  if not parts then
+    parts = {}
+    replies[address] = parts
+    addresses[#addresses + 1] = address
+  end
+  parts[#parts + 1] = reply
+end
 
 local function settle(key, id, now, reply_to, ttl, kind, a, b)
   local fresh -- whether all fields but the state are new
@@ -88,7 +98,14 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
       'finished-created', now) == 3
   end
   if not fresh then
-    call('HDEL', key, unpack(STALE[kind]))
+    -- Something is left of an earlier end: somebody made a finished task pending again by hand.
+    local stale = {
+      v = { 'error-reason', 'error-exception', 'cancelled' },
+      s = { 'error-reason', 'error-exception', 'cancelled', 'result-value' },
+      c = { 'error-exception', 'result-value' },
+      f = { 'error-exception', 'result-value', 'cancelled' },
+    }
+    call('HDEL', key, unpack(stale[kind]))
   end
   if kind == 'f' and b ~= '' then
     call('HSET', key, 'error-exception', b)
@@ -107,15 +124,19 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
   if not reply_to then
     return
   end
-  local reply
+  local reply = head(id) .. id
   if #a + #b > INLINE then
-    reply = netstring(id) .. 'r'
+    reply = reply .. 'r'
   elseif kind == 'f' then
-    reply = netstring(id) .. 'f' .. netstring(a) .. netstring(b)
+    reply = reply .. 'f' .. head(a) .. a .. head(b) .. b
   elseif kind == 's' then
-    reply = netstring(id) .. 's'
+    reply = reply .. 's'
   else
-    reply = netstring(id) .. kind .. netstring(a)
+    reply = reply .. kind .. head(a) .. a
+  end
+  local several = string.find(reply_to, ',', 1, true)
+  if not several and reply_to ~= '' then
+    return tell(reply_to, reply)
   end
   local told = 0
   for address in string.gmatch(reply_to, '[^,]+') do
@@ -123,13 +144,7 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
     if told > WAITERS then
       break
     end
-    local parts = replies[address]
-    if not parts then
-      parts = {}
-      replies[address] = parts
-      addresses[#addresses + 1] = address
-    end
-    parts[#parts + 1] = reply
+    tell(address, reply)
   end
 end
 

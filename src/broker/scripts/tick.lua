@@ -27,7 +27,7 @@ call('LLEN', pending)
 for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MOST)) do
   local what, id = string.match(member, '^(%a+):(.*)$')
   local key = ARGV[1] .. (id or '')
-  local found = id and redis.pcall('HMGET', key, 'state', 'reply-to', 'options', 'attempt', 'expires')
+  local found = id and try('HMGET', key, 'state', 'reply-to', 'options', 'attempt', 'expires')
   -- What is not pending was deleted, or written by somebody else: nothing of ours.
   local ours = found and not is_no_hash(found) and found[1] == 'pending'
   if ours and what == 'start' then
