@@ -15,6 +15,7 @@ class FailingNetwork {
   /** What happens to new connections: 'forward', 'swallow' or 'refuse'. */
   #mode = 'forward'
   #losing
+  #dropping
 
   constructor(port) {
     this.#port = port
@@ -72,6 +73,13 @@ class FailingNetwork {
     })
   }
 
+  /** Cuts instead of passing on the next answer of which the test is true. Resolves once that has been done. */
+  dropAnswer(test) {
+    return new Promise((resolve) => {
+      this.#dropping = { test, resolve }
+    })
+  }
+
   stop() {
     this.cut()
     this.#server.close()
@@ -97,7 +105,8 @@ class FailingNetwork {
       else if (!pair.dead) this.#request(pair, server, data)
     })
     server.on('data', (data) => {
-      if (pair.lost) this.#lose(pair, data)
+      if (this.#dropping?.test(data.toString('latin1'))) this.#drop()
+      else if (pair.lost) this.#lose(pair, data)
       else if (!pair.dead && !pair.kept) client.write(data)
     })
     for (const socket of [client, server]) {
@@ -114,6 +123,13 @@ class FailingNetwork {
     this.#losing = undefined
     // Redis answers in order: once this is answered, what came before it has been carried out.
     server.write('*2\r\n$4\r\nECHO\r\n$7\r\nthe end\r\n')
+  }
+
+  #drop() {
+    const { resolve } = this.#dropping
+    this.#dropping = undefined
+    this.cut()
+    resolve()
   }
 
   #lose(pair, data) {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Script, Value};
+use redis::{RedisResult, Script, ScriptInvocation, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
@@ -101,7 +101,10 @@ pub struct Exchange {
     /// The owner token of what is taken.
     pub owner: Arc<str>,
     pub finishes: Vec<Finish>,
+    /// Slots that are kept free for what it takes.
     pub want: usize,
+    /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
+    pub withdrawn: bool,
     /// Counts the worker's exchanges.
     number: u64,
     /// How often this one was sent, as far as no call under way counts it.
@@ -128,6 +131,7 @@ impl Exchange {
             keep,
             finishes,
             want,
+            withdrawn: false,
             number,
             sent: 0,
             repetitions,
@@ -261,58 +265,61 @@ impl Broker {
     pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
         let answer: Value = self
             .call(None, |mut connection, before| {
-                let mut call = EXCHANGE.key(&self.keys.pending);
-                call.key(&self.keys.executing)
-                    .key(&self.keys.due)
-                    .key(self.keys.worker(&exchange.worker));
-                call.arg(&self.keys.task_prefix)
-                    .arg(&self.keys.results)
-                    .arg(&self.keys.reply_prefix)
-                    .arg(&exchange.now)
-                    .arg(&*exchange.owner)
-                    .arg(exchange.want)
-                    .arg(TAKE_BYTES)
-                    .arg(exchange.call_number(before))
-                    .arg(ttl(exchange.keep));
-                for Finish { id, owner, end } in &exchange.finishes {
-                    call.arg(id).arg(&**owner);
-                    match end {
-                        End::Finished(outcome, keep) => {
-                            let own = if *keep == exchange.keep {
-                                ""
-                            } else {
-                                &own_ttl(*keep)
-                            };
-                            match outcome {
-                                Outcome::Successful(Some(value)) => {
-                                    call.arg(&*kind("v", own)).arg(value).arg("")
-                                }
-                                Outcome::Successful(None) => {
-                                    call.arg(&*kind("s", own)).arg("").arg("")
-                                }
-                                Outcome::Failed { reason, exception } => call
-                                    .arg(&*kind("f", own))
-                                    .arg(reason)
-                                    .arg(exception.as_deref().unwrap_or("")),
-                                Outcome::Cancelled(reason) => {
-                                    call.arg(&*kind("c", own)).arg(reason).arg("")
-                                }
-                            };
-                        }
-                        End::Retry {
-                            reason,
-                            attempt,
-                            delay,
-                        } => {
-                            call.arg(&*kind("r", &attempt.to_string())).arg(reason);
-                            call.arg(delay.as_millis().to_string());
-                        }
-                    }
-                }
+                let call = self.exchange_call(exchange, before);
                 async move { call.invoke_async(&mut connection).await }.boxed()
             })
             .await?;
         Ok(answer::exchanged(answer, exchange))
+    }
+
+    fn exchange_call(&self, exchange: &Exchange, before: u32) -> ScriptInvocation<'static> {
+        let mut call = EXCHANGE.key(&self.keys.pending);
+        call.key(&self.keys.executing)
+            .key(&self.keys.due)
+            .key(self.keys.worker(&exchange.worker));
+        call.arg(&self.keys.task_prefix)
+            .arg(&self.keys.results)
+            .arg(&self.keys.reply_prefix)
+            .arg(&exchange.now)
+            .arg(&*exchange.owner)
+            .arg(if exchange.withdrawn { 0 } else { exchange.want })
+            .arg(TAKE_BYTES)
+            .arg(exchange.call_number(before))
+            .arg(ttl(exchange.keep));
+        for Finish { id, owner, end } in &exchange.finishes {
+            call.arg(id).arg(&**owner);
+            match end {
+                End::Finished(outcome, keep) => {
+                    let own = if *keep == exchange.keep {
+                        ""
+                    } else {
+                        &own_ttl(*keep)
+                    };
+                    match outcome {
+                        Outcome::Successful(Some(value)) => {
+                            call.arg(&*kind("v", own)).arg(value).arg("")
+                        }
+                        Outcome::Successful(None) => call.arg(&*kind("s", own)).arg("").arg(""),
+                        Outcome::Failed { reason, exception } => call
+                            .arg(&*kind("f", own))
+                            .arg(reason)
+                            .arg(exception.as_deref().unwrap_or("")),
+                        Outcome::Cancelled(reason) => {
+                            call.arg(&*kind("c", own)).arg(reason).arg("")
+                        }
+                    };
+                }
+                End::Retry {
+                    reason,
+                    attempt,
+                    delay,
+                } => {
+                    call.arg(&*kind("r", &attempt.to_string())).arg(reason);
+                    call.arg(delay.as_millis().to_string());
+                }
+            }
+        }
+        call
     }
 
     /// `executing` → `pending`, first in line: what was taken and will not be run to an end.

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
 use super::call::refused;
-use super::{Broker, CHUNK, HEARTBEAT, TICK, Tick, answer, ttl};
+use super::{Broker, CHUNK, Exchange, Exchanged, HEARTBEAT, TICK, Tick, answer, ttl};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::outcome::Keep;
@@ -206,26 +206,34 @@ impl Broker {
         Ok(Blocking(connection))
     }
 
-    /// Waits on a connection of the caller's own until something is in `pending`; false if
-    /// nothing came for a while. An error means that the connection is to be replaced.
+    /// Waits on a connection of the caller's own until something is in `pending`, or for a while,
+    /// and carries the exchange out right behind that, in the same trip.
     ///
-    /// The element is moved onto its own place: nothing is claimed, so a wait that is dropped,
-    /// times out or dies with its connection leaves no task behind.
-    pub async fn wait_for_pending(&self, connection: &mut Blocking) -> Result<bool> {
-        let mut call = redis::cmd("BLMOVE");
-        call.arg(&self.keys.pending)
+    /// The wait moves an element onto its own place, and so claims nothing; the exchange does. An
+    /// error means that the connection is to be replaced, and the exchange to be repeated on the
+    /// other: it may have been carried out, or be still to come.
+    pub async fn wait_and_exchange(
+        &self,
+        connection: &mut Blocking,
+        exchange: &Exchange,
+    ) -> Result<Exchanged> {
+        let mut both = redis::pipe();
+        both.ignore_errors();
+        both.cmd("BLMOVE")
+            .arg(&self.keys.pending)
             .arg(&self.keys.pending)
             .arg("RIGHT")
-            .arg("RIGHT");
-        call.arg(BLOCK.as_secs());
-        let answer = tokio::time::timeout(
-            BLOCK + OVERDUE,
-            call.query_async::<Value>(&mut connection.0),
-        );
-        match answer.await {
-            Ok(Ok(value)) => Ok(value != Value::Nil),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(_) => Err(Error::Connection("a blocking wait was not answered".into())),
+            .arg("RIGHT")
+            .arg(BLOCK.as_secs());
+        both.invoke_script(&self.exchange_call(exchange, 0));
+        let answers = both.query_async::<Vec<Value>>(&mut connection.0);
+        let answers = tokio::time::timeout(BLOCK + OVERDUE, answers).await;
+        let answers = answers
+            .map_err(|_| Error::Connection("a blocking wait was not answered".into()))?
+            .map_err(|error| refused(&error))?;
+        match answers.into_iter().nth(1) {
+            Some(answer @ Value::Array(_)) => Ok(answer::exchanged(answer, exchange)),
+            answer => Err(Error::Refused(format!("Redis refused: {answer:?}"))),
         }
     }
 }

@@ -19,7 +19,7 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 /// An error says what Redis could not be told; the worker is stopped all the same. A worker that
 /// has nothing to tell closes without Redis, and its hash expires.
 pub async fn close(shared: &Shared) -> Result<(), Error> {
-    shared.slots.stop_taking();
+    shared.stop_taking();
     shared.work.notify_one();
     let mut unbegun = Vec::new();
     let drained = tokio::select! {
@@ -35,6 +35,7 @@ pub async fn close(shared: &Shared) -> Result<(), Error> {
                 back.push(task);
             }
             shared.work.notify_one(); // What was aborted before has its outcome now.
+            settled(shared).await;
             back.extend(unbegun);
             back.extend(shared.slots.take_ready());
             let released = release(shared, &back, false).await;
@@ -51,7 +52,7 @@ pub async fn abandon(shared: &Shared, crashed: bool) {
     if shared.stopped.is_cancelled() {
         return;
     }
-    shared.slots.stop_taking();
+    shared.stop_taking();
     settled(shared).await;
     let running = shared.slots.take_running().into_iter();
     let running: Vec<Owned> = running.map(|(_, task)| task).collect();

@@ -143,6 +143,8 @@ struct Shared {
     reaper: Reaper,
     commands: mpsc::Sender<commands::Command>,
     me: Weak<dyn Listener>,
+    /// Nothing more is to be taken.
+    stopping: CancellationToken,
     stopped: CancellationToken,
     /// When a close ends at the latest; none where it may take as long as it likes.
     deadline: watch::Sender<Option<Instant>>,
@@ -167,6 +169,7 @@ impl Worker {
             reaper: Reaper::default(),
             commands: sender,
             me: me.clone(),
+            stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
             deadline: watch::Sender::new(None),
         });
@@ -242,6 +245,11 @@ impl Worker {
 }
 
 impl Shared {
+    fn stop_taking(&self) {
+        self.slots.stop_taking();
+        self.stopping.cancel();
+    }
+
     /// Aborts the run of a task, if there is one (with an owner: if it was taken under that).
     fn abort(&self, id: &[u8], owner: Option<&str>, why: &Abort) {
         let run = self.slots.abort(id, owner, why);

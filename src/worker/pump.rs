@@ -32,7 +32,7 @@ pub async fn run(shared: &Shared) {
     }
 }
 
-async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) {
+pub async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) {
     loop {
         match shared.broker.exchange(&exchange).await {
             Ok(exchanged) => return (exchange, exchanged),
@@ -46,7 +46,7 @@ async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) 
     }
 }
 
-fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {
+pub fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {
     for (finish, written) in exchange.finishes.iter().zip(&exchanged.written) {
         if !written {
             shared.handlers.report(Report::Lost {

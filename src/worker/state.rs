@@ -79,6 +79,14 @@ impl State {
         rules.concurrency.saturating_sub(taken)
     }
 
+    /// Slots that are free while nothing was pending when last asked, and nobody is asking.
+    fn idle(&self, rules: &Rules) -> usize {
+        match self.more || self.asked > 0 {
+            true => 0,
+            false => self.free(rules),
+        }
+    }
+
     fn set_timer(&mut self, run: u32, at: Option<Instant>) {
         let Some(running) = self.running.get_mut(&run) else {
             return;
@@ -145,12 +153,22 @@ impl Slots {
             bytes += finish.end.bytes();
             finishes.push(finish);
         }
-        let want = free.min(BATCH);
+        Some(self.exchange(&mut state, finishes, free.min(BATCH)))
+    }
+
+    /// What follows a wait for something to come, if that is still to be waited for.
+    pub fn exchange_after_wait(&self) -> Option<Exchange> {
+        let mut state = lock(&self.state);
+        let want = state.idle(&self.rules).min(BATCH);
+        (want > 0).then(|| self.exchange(&mut state, Vec::new(), want))
+    }
+
+    fn exchange(&self, state: &mut State, finishes: Vec<Finish>, want: usize) -> Exchange {
         state.asked += want;
         state.writing += finishes.len();
         state.last_exchange += 1;
         let owner = format!("{}:{}", self.worker, state.last_exchange);
-        Some(Exchange::new(
+        Exchange::new(
             self.worker.clone(),
             owner.into(),
             self.rules.keep,
@@ -158,7 +176,7 @@ impl Slots {
             self.repetitions.clone(),
             finishes,
             want,
-        ))
+        )
     }
 
     /// Takes in what an exchange brought. True if there is something for the handlers.
@@ -203,8 +221,7 @@ impl Slots {
 
     /// Whether there are free slots, and nothing was pending when last asked.
     pub fn is_idle(&self) -> bool {
-        let state = lock(&self.state);
-        !state.more && state.asked == 0 && state.free(&self.rules) > 0
+        lock(&self.state).idle(&self.rules) > 0
     }
 
     /// Hands over tasks that are ready, oldest first, and says whether there are more. The second

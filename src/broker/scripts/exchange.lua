@@ -10,7 +10,8 @@
 -- ARGV[3]  prefix of the reply channels, {q}:reply:
 -- ARGV[4]  now: executing-created and finished-created of this call
 -- ARGV[5]  owner of what this call takes: a token no other call has
--- ARGV[6]  how many tasks to take, at most
+-- ARGV[6]  how many tasks to take, at most; where this is a repetition, those that it has taken come
+--          in any case
 -- ARGV[7]  bytes of args after which no more are taken
 -- ARGV[8]  number of this call: a thousand for each exchange of this worker, and one for each time
 --          that this one was sent before
@@ -124,7 +125,7 @@ take_out(executing, through)
 
 local taken, dropped, extras = {}, {}, {}
 local alive = 1
-if want > 0 then
+if want > 0 or repeated then
   local own = call('HMGET', KEYS[4], 'registered', 'repeated')
   alive = own[1] and 1 or 0
   if own[2] and tonumber(own[2]) > tonumber(ARGV[8]) then
