@@ -56,10 +56,23 @@ const CALL_OPTIONS = [
 ]
 const TLS_OPTIONS = ['ca', 'cert', 'key']
 
+/** What is under way, and how its promise ends. */
+class Entry {
+  constructor(kind, id, name, giveUp = false) {
+    this.kind = kind
+    this.id = id
+    this.function = name
+    this.giveUp = giveUp
+    this.resolve = undefined
+    this.reject = undefined
+    this.unlisten = undefined
+  }
+}
+
 class Client extends Emitter {
   #native
   #port = new Port((item) => this.#deliver(item))
-  /** What is under way, by token: { resolve, reject, kind, id, function, … }. */
+  /** What is under way, by token. */
   #open = new Map()
   #lastToken = 0
   #signals = new Signals()
@@ -139,7 +152,7 @@ class Client extends Emitter {
   async #sendMany(entries) {
     this.#flush() // What was asked for before goes before.
     const lines = entries.map((entry) => entry.line)
-    const request = { kind: 'enqueue' }
+    const request = new Entry('enqueue')
     const item = await this.#request(request, undefined, (token) =>
       this.#native.enqueueMany(token, `[${lines.join(',')}]`),
     )
@@ -257,7 +270,14 @@ class Client extends Emitter {
       const fresh = id === undefined
       if (fresh) id = randomUUID()
       check.name(name, 'function', { taskId: id })
-      return this.#send(fresh ? flags | FRESH : flags, id, name, check.args(args, { function: name, taskId: id }), more, wait)
+      return this.#send(
+        fresh ? flags | FRESH : flags,
+        id,
+        name,
+        check.args(args, { function: name, taskId: id }),
+        more,
+        wait,
+      )
     } catch (error) {
       return Promise.reject(error)
     }
@@ -265,15 +285,17 @@ class Client extends Emitter {
 
   /** One task to the native side, together with whatever else this tick brings. */
   #send(flags, id, name, args, more, { timeout, signal, giveUp }) {
-    const entry = { kind: flags & WAIT ? 'wait' : 'enqueue', id, function: name, giveUp }
+    const entry = new Entry(flags & WAIT ? 'wait' : 'enqueue', id, name, giveUp)
     return this.#request(entry, signal, (token) => {
-      const head = `[${token},${flags},${JSON.stringify(id)},${JSON.stringify(name)}`
-      const text = `${head},${args},${timeout ?? null},${more}]`
-      if (this.#lines.push(text) === 1) process.nextTick(() => this.#flush())
+      const idText = flags & FRESH ? `"${id}"` : JSON.stringify(id)
+      const text = `[${token},${flags},${idText},${JSON.stringify(name)},${args},${timeout ?? null},${more}]`
+      if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
       this.#linesLength += text.length
       if (this.#linesLength > FLUSH_LENGTH) this.#flush()
     })
   }
+
+  #flushLater = () => this.#flush()
 
   #flush() {
     if (this.#lines.length === 0) return
@@ -284,14 +306,16 @@ class Client extends Emitter {
   }
 
   #wait(id, { timeout, signal, giveUp }) {
-    return this.#request({ kind: 'wait', id, giveUp }, signal, (token) => {
+    return this.#request(new Entry('wait', id, undefined, giveUp), signal, (token) => {
       this.#native.wait(token, id, timeout)
     })
   }
 
   #cancel(id, reason) {
     this.#flush() // The task must be there before it can be cancelled.
-    return this.#request({ kind: 'cancel', id }, undefined, (token) => this.#native.cancel(token, id, reason))
+    return this.#request(new Entry('cancel', id), undefined, (token) =>
+      this.#native.cancel(token, id, reason),
+    )
   }
 
   /** A waiter has given up, and wants the task to end with its wait. */
@@ -303,7 +327,7 @@ class Client extends Emitter {
   async #read(id) {
     this.#mustBeOpen()
     check.name(id, 'id')
-    return await this.#request({ kind: 'read', id }, undefined, (token) => this.#native.read(token, id))
+    return await this.#request(new Entry('read', id), undefined, (token) => this.#native.read(token, id))
   }
 
   /** Opens an entry, and a promise for how it ends. */
@@ -345,13 +369,13 @@ class Client extends Emitter {
   }
 
   #deliver(item) {
-    const [kind, token] = item
+    const kind = item[0]
     if (kind >= CONNECTED) {
       if (kind === CONNECTED) this.announce('connected')
       else this.announce('disconnected', item[2])
       return
     }
-    const entry = this.#end(token)
+    const entry = this.#end(item[1])
     if (!entry) return
     switch (kind) {
       case ENQUEUED:
@@ -433,7 +457,7 @@ class Client extends Emitter {
   }
 
   async #hashOf(id) {
-    const hash = await this.#request({ kind: 'read', id }, undefined, (token) =>
+    const hash = await this.#request(new Entry('read', id), undefined, (token) =>
       this.#native.read(token, id),
     ).catch(() => null)
     return hash && originalTask(hash)

@@ -26,20 +26,27 @@ class Task {
 
 /** What a handler gets as its second argument. */
 class RunningTask {
+  #run
+  #created
   #abort
   #reason
 
   constructor(run, id, name, args, created, attempt) {
-    Object.defineProperty(this, 'run', { value: run })
+    this.#run = run
     this.id = id
     this.function = name
     this.args = args
     this.attempt = attempt
-    Object.defineProperty(this, 'created', { value: created })
+    this.#created = created
   }
 
   get createdAt() {
-    return date(this.created)
+    return date(this.#created)
+  }
+
+  /** For the worker: which run this is. */
+  static run(task) {
+    return task.#run
   }
 
   /** Made when first looked at: most handlers never do. */

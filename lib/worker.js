@@ -197,14 +197,17 @@ class Worker extends Emitter {
     else this.#whenClosed.resolve()
   }
 
-  #start([, run, id, name, args, created, attempt = 1]) {
+  #start(item) {
+    const run = item[1]
+    const name = item[3]
+    const args = item[4]
     const handler = this.#handlers.get(name)
     if (!handler) {
       const known = [...this.#handlers.keys()].sort().join(', ') || 'none'
       const reason = `no handler for function "${cut(name, MAX_NAME)}" is registered here; registered: ${known}`
       return this.#outcome(run, FINAL_FAILURE, line(reason))
     }
-    const task = new RunningTask(run, id, name, args, created, attempt)
+    const task = new RunningTask(run, item[2], name, args, item[5], item[6] ?? 1)
     this.#running.set(run, task)
     let returned
     try {
@@ -246,7 +249,7 @@ class Worker extends Emitter {
       )
     }
     if (text === undefined) this.#finish(task, NO_VALUE)
-    else this.#finish(task, VALUE, null, null, text)
+    else this.#finish(task, VALUE, undefined, undefined, text)
   }
 
   #threw(task, thrown) {
@@ -266,13 +269,14 @@ class Worker extends Emitter {
   }
 
   #finish(task, kind, reason, exception, text) {
-    this.#running.delete(task.run)
-    this.#outcome(task.run, kind, reason, exception, text)
+    const run = RunningTask.run(task)
+    this.#running.delete(run)
+    this.#outcome(run, kind, reason, exception, text)
   }
 
   /** One outcome to the native side, together with whatever else this tick brings. */
-  #outcome(run, kind, reason = null, exception = null, text = 'null') {
-    const line = `[${run},${kind},${JSON.stringify(reason)},${JSON.stringify(exception)},${text}]`
+  #outcome(run, kind, reason, exception, text = 'null') {
+    const line = `[${run},${kind},${optional(reason)},${optional(exception)},${text}]`
     if (this.#outcomes.push(line) === 1) process.nextTick(() => this.#flush())
     this.#outcomesLength += line.length
     if (this.#outcomesLength > FLUSH_LENGTH) this.#flush()
@@ -304,6 +308,10 @@ function abortReason(kind, detail, about) {
         about,
       )
   }
+}
+
+function optional(text) {
+  return text === undefined ? 'null' : JSON.stringify(text)
 }
 
 function mayBeThenable(value) {

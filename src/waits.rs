@@ -137,7 +137,10 @@ impl Registry {
         let Some((id, waits)) = self.by_id.remove_entry(id) else {
             return Vec::new();
         };
-        let (removed, kept): (Vec<Wait>, Vec<Wait>) = waits.into_iter().partition(which);
+        let (removed, kept) = match waits.iter().all(&which) {
+            true => (waits, Vec::new()),
+            false => waits.into_iter().partition(which),
+        };
         for wait in &removed {
             self.timers.remove(&wait.timer);
         }
@@ -244,7 +247,9 @@ impl Waits {
             registry.schedule(&id, &mut wait);
             let earliest = registry.timers.first_key_value().map(|(timer, _)| *timer);
             let earliest = earliest == Some(wait.timer);
-            registry.by_id.entry(id).or_default().push(wait);
+            let waits = registry.by_id.entry(id);
+            // There is seldom a second one.
+            waits.or_insert_with(|| Vec::with_capacity(1)).push(wait);
             (
                 earliest,
                 !std::mem::replace(&mut registry.hears_replies, true),
@@ -306,8 +311,8 @@ impl Waits {
         }
     }
 
-    fn settle(&self, id: &str, outcome: &Outcome) {
-        let waits = {
+    fn settle(&self, id: &str, outcome: Outcome) {
+        let mut waits = {
             let mut registry = lock(&self.registry);
             let waits = registry.by_id.get_mut(id).into_iter().flatten();
             for wait in waits.filter(|wait| wait.again) {
@@ -315,9 +320,13 @@ impl Waits {
             }
             registry.remove_if(id, |wait| !wait.look_again)
         };
+        let last = waits.pop();
         for wait in waits {
-            wait.caller
-                .settled(wait.token, Settled::Outcome(outcome.clone()));
+            let outcome = outcome.clone();
+            wait.caller.settled(wait.token, Settled::Outcome(outcome));
+        }
+        if let Some(wait) = last {
+            wait.caller.settled(wait.token, Settled::Outcome(outcome));
         }
     }
 
@@ -454,7 +463,7 @@ impl Listener for Waits {
             match message {
                 Message::Reply(id, Some(outcome)) => {
                     if let Ok(id) = std::str::from_utf8(id) {
-                        self.settle(id, &outcome);
+                        self.settle(id, outcome);
                     }
                 }
                 Message::Reply(id, None) | Message::Finished(id) => {

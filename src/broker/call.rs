@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::Link;
@@ -13,6 +13,32 @@ use crate::error::{Error, Result};
 /// The pause before a call is repeated that Redis answers with "not now".
 const NOT_NOW: Duration = Duration::from_millis(100);
 const UNKNOWN: &str = "The call was sent; whether it took effect is not known.";
+
+/// A script's call up to its keys. One command from the start: `ScriptInvocation` keeps each argument
+/// by itself first, and there are several for each task.
+pub fn script<K: AsRef<[u8]>>(script: &Script, keys: &[K]) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script.get_hash()).arg(keys.len());
+    for key in keys {
+        call.arg(key.as_ref());
+    }
+    call
+}
+
+/// Makes that call, and has Redis load the script where it does not know it.
+pub async fn invoke<T: FromRedisValue>(
+    script: &Script,
+    call: Cmd,
+    mut connection: MultiplexedConnection,
+) -> RedisResult<T> {
+    match call.query_async(&mut connection).await {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            script.load_async(&mut connection).await?;
+            call.query_async(&mut connection).await
+        }
+        answer => answer,
+    }
+}
 
 /// Sends a call that is safe to repeat until it is answered, or the deadline passes. The call is
 /// told how often it was sent before. What was sent over a connection that is given up meanwhile

@@ -28,7 +28,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Script, ScriptInvocation, Value};
+use redis::{Cmd, RedisResult, Script, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
@@ -221,9 +221,9 @@ impl Broker {
         let sent = self.keys.sent(address);
         self.load_enqueue(deadline).await;
         let answer: Vec<i64> = self
-            .call(Some(deadline), |mut connection, _| {
-                let mut call = ENQUEUE.key(&self.keys.pending);
-                call.key(&self.keys.due).key(&sent);
+            .call(Some(deadline), |connection, _| {
+                let keys = [&self.keys.pending, &self.keys.due, &sent];
+                let mut call = call::script(&ENQUEUE, &keys);
                 call.arg(&self.keys.task_prefix).arg(&now);
                 call.arg(&self.keys.wake).arg(place);
                 for task in tasks {
@@ -231,7 +231,7 @@ impl Broker {
                     call.arg(if task.reply { address } else { "" });
                     call.arg(&*extra(task));
                 }
-                async move { call.invoke_async(&mut connection).await }.boxed()
+                call::invoke(&ENQUEUE, call, connection).boxed()
             })
             .await?;
         Ok(answer
@@ -264,19 +264,23 @@ impl Broker {
     /// Repeated until it is answered; fails only where Redis refuses it, with nothing changed.
     pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
         let answer: Value = self
-            .call(None, |mut connection, before| {
+            .call(None, |connection, before| {
                 let call = self.exchange_call(exchange, before);
-                async move { call.invoke_async(&mut connection).await }.boxed()
+                call::invoke(&EXCHANGE, call, connection).boxed()
             })
             .await?;
         Ok(answer::exchanged(answer, exchange))
     }
 
-    fn exchange_call(&self, exchange: &Exchange, before: u32) -> ScriptInvocation<'static> {
-        let mut call = EXCHANGE.key(&self.keys.pending);
-        call.key(&self.keys.executing)
-            .key(&self.keys.due)
-            .key(self.keys.worker(&exchange.worker));
+    fn exchange_call(&self, exchange: &Exchange, before: u32) -> Cmd {
+        let worker = self.keys.worker(&exchange.worker);
+        let keys = [
+            &self.keys.pending,
+            &self.keys.executing,
+            &self.keys.due,
+            &worker,
+        ];
+        let mut call = call::script(&EXCHANGE, &keys);
         call.arg(&self.keys.task_prefix)
             .arg(&self.keys.results)
             .arg(&self.keys.reply_prefix)
@@ -337,9 +341,9 @@ impl Broker {
         let mut sum = (0, 0);
         for chunk in tasks.chunks(CHUNK).rev() {
             let (back, ended): (usize, usize) = self
-                .call(Some(deadline), |mut connection, _| {
-                    let mut call = RELEASE.key(&self.keys.pending);
-                    call.key(&self.keys.executing).key(&self.keys.due);
+                .call(Some(deadline), |connection, _| {
+                    let keys = [&self.keys.pending, &self.keys.executing, &self.keys.due];
+                    let mut call = call::script(&RELEASE, &keys);
                     call.arg(&self.keys.task_prefix)
                         .arg(&self.keys.results)
                         .arg(&self.keys.reply_prefix)
@@ -351,7 +355,7 @@ impl Broker {
                     for (id, owner) in chunk {
                         call.arg(id).arg(&**owner);
                     }
-                    async move { call.invoke_async(&mut connection).await }.boxed()
+                    call::invoke(&RELEASE, call, connection).boxed()
                 })
                 .await?;
             sum = (sum.0 + back, sum.1 + ended);
@@ -372,9 +376,9 @@ impl Broker {
         let mut answers = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
             let answer: Vec<Value> = self
-                .call(Some(deadline), |mut connection, _| {
-                    let mut call = CANCEL.key(&self.keys.pending);
-                    call.key(&self.keys.due);
+                .call(Some(deadline), |connection, _| {
+                    let keys = [&self.keys.pending, &self.keys.due];
+                    let mut call = call::script(&CANCEL, &keys);
                     call.arg(&self.keys.task_prefix)
                         .arg(&self.keys.results)
                         .arg(&self.keys.reply_prefix)
@@ -385,7 +389,7 @@ impl Broker {
                     for id in chunk {
                         call.arg(id);
                     }
-                    async move { call.invoke_async(&mut connection).await }.boxed()
+                    call::invoke(&CANCEL, call, connection).boxed()
                 })
                 .await?;
             answers.extend(answer.into_iter().map(answer::cancelled));
@@ -401,13 +405,12 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Vec<Standing>> {
         let answer: Vec<Value> = self
-            .call(Some(deadline), |mut connection, _| {
-                let mut call = ATTACH.prepare_invoke();
-                for id in ids {
-                    call.key(self.keys.task(id.as_bytes()));
-                }
+            .call(Some(deadline), |connection, _| {
+                let keys: Vec<Vec<u8>> =
+                    ids.iter().map(|id| self.keys.task(id.as_bytes())).collect();
+                let mut call = call::script(&ATTACH, &keys);
                 call.arg(reply_to).arg(MAX_WAITERS);
-                async move { call.invoke_async(&mut connection).await }.boxed()
+                call::invoke(&ATTACH, call, connection).boxed()
             })
             .await?;
         Ok(answer.into_iter().map(answer::standing).collect())

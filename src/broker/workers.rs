@@ -8,7 +8,7 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
-use super::call::refused;
+use super::call::{self, refused};
 use super::{Broker, CHUNK, Exchange, Exchanged, HEARTBEAT, TICK, Tick, answer, ttl};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -37,16 +37,16 @@ impl Broker {
     pub async fn tick(&self, care: Duration, deadline: Instant) -> Result<Tick> {
         let now = clock::now();
         let answer: Value = self
-            .call(Some(deadline), |mut connection, _| {
-                let mut call = TICK.key(&self.keys.pending);
-                call.key(&self.keys.due).key(&self.keys.workers);
+            .call(Some(deadline), |connection, _| {
+                let keys = [&self.keys.pending, &self.keys.due, &self.keys.workers];
+                let mut call = call::script(&TICK, &keys);
                 call.arg(&self.keys.task_prefix)
                     .arg(&self.keys.results)
                     .arg(&self.keys.reply_prefix)
                     .arg(&now)
                     .arg(ttl(Keep::BY_DEFAULT))
                     .arg(care.as_millis().to_string());
-                async move { call.invoke_async(&mut connection).await }.boxed()
+                call::invoke(&TICK, call, connection).boxed()
             })
             .await?;
         Ok(answer::tick(answer))
@@ -142,15 +142,15 @@ impl Broker {
     ) -> Result<(bool, i64)> {
         let key = self.keys.worker(worker);
         let (there, clock): (i64, i64) = self
-            .call(Some(deadline), |mut connection, _| {
-                let mut call = HEARTBEAT.key(&key);
-                call.key(&self.keys.workers).arg(worker);
-                call.arg(lifetime.as_millis().to_string())
+            .call(Some(deadline), |connection, _| {
+                let mut call = call::script(&HEARTBEAT, &[&key, &self.keys.workers]);
+                call.arg(worker)
+                    .arg(lifetime.as_millis().to_string())
                     .arg(repetitions());
                 for (field, value) in fields {
                     call.arg(field).arg(value);
                 }
-                async move { call.invoke_async(&mut connection).await }.boxed()
+                call::invoke(&HEARTBEAT, call, connection).boxed()
             })
             .await?;
         Ok((there == 1, clock))
@@ -225,7 +225,7 @@ impl Broker {
             .arg("RIGHT")
             .arg("RIGHT")
             .arg(BLOCK.as_secs());
-        both.invoke_script(&self.exchange_call(exchange, 0));
+        both.add_command(self.exchange_call(exchange, 0));
         let answers = both.query_async::<Vec<Value>>(&mut connection.0);
         let answers = tokio::time::timeout(BLOCK + OVERDUE, answers).await;
         let answers = answers

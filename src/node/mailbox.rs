@@ -2,6 +2,7 @@
 //! once, and pulls them a portion at a time until there are none.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::sync::Mutex;
 
 use napi::Status;
@@ -14,6 +15,8 @@ use crate::json;
 /// How much one pull hands over: few enough that the event loop gets its turn in between.
 pub const PORTION: usize = 256;
 pub const PORTION_BYTES: usize = 128 * 1024;
+/// What most items have room in.
+const SHORT: usize = 48;
 
 /// Does not keep Node.js alive: `lib/port.js` does, while there is something to wait for.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
@@ -93,7 +96,10 @@ pub struct Item(String);
 
 impl Item {
     pub fn new(kind: u32, number: u32) -> Self {
-        Item(format!("[{kind},{number}"))
+        let mut text = String::with_capacity(SHORT);
+        // Writing into a String can't fail.
+        let _ = write!(text, "[{kind},{number}");
+        Item(text)
     }
 
     pub fn text(mut self, text: &str) -> Self {

@@ -168,9 +168,9 @@ local function result_ttl(options, default)
 end
 
 -- One by one where they are few. Where they are many, `LREM` would go through the list again for
--- each: here it is read once, in windows until all are found, by turns from the end where the oldest
--- are and from the other: what has just begun is there, however much has been running for long.
--- What is found is overwritten, and taken out in one go.
+-- each. A short one is written anew without them. Of a longer one the ends are read, by turns and
+-- further in each time, until all are found: the oldest are at one end, and what has just begun at the
+-- other, however much has been running for long. What is found is overwritten, and taken out in one go.
 local FEW, WINDOW, GONE = 4, 512, ''
 
 local function take_out(list, ids)
@@ -206,10 +206,10 @@ local function take_out(list, ids)
     return
   end
   local first, last, oldest_next = 0, length - 1, true
-  local old, young = 0, 0 -- how many were found from either end
+  local old, young, size = 0, 0, math.min(2 * left, WINDOW)
   while left > 0 and first <= last do
-    local from = oldest_next and math.max(first, last - WINDOW + 1) or first
-    local window = call('LRANGE', list, from, math.min(last, from + WINDOW - 1))
+    local from = oldest_next and math.max(first, last - size + 1) or first
+    local window = call('LRANGE', list, from, math.min(last, from + size - 1))
     local found = 0
     for i = #window, 1, -1 do
       if wanted[window[i]] then
@@ -225,6 +225,7 @@ local function take_out(list, ids)
       first, young = from + #window, young + found
     end
     oldest_next = not oldest_next
+    size = math.min(2 * size, WINDOW)
   end
   if old > 0 then
     call('LREM', list, -old, GONE)
