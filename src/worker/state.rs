@@ -15,8 +15,8 @@ use crate::broker::connection::lock;
 use crate::broker::{Exchange, Exchanged, Owned};
 use crate::outcome::Finish;
 
-/// Outcomes and tasks in one exchange, and bytes of outcomes: enough that more gain nothing, few
-/// enough that other users of that Redis are not held up for long.
+/// Outcomes and tasks in one exchange, and bytes of outcomes, at most: enough that more gain nothing,
+/// few enough that other users of that Redis are not held up for long.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 512 * 1024;
 
@@ -66,6 +66,8 @@ struct State {
 pub struct Slots {
     worker: Arc<str>,
     repetitions: Arc<AtomicU64>,
+    /// No more than half the slots, so that Redis has one half while the handlers have the other.
+    batch: usize,
     rules: Rules,
     state: Mutex<State>,
 }
@@ -126,6 +128,7 @@ impl Slots {
         Slots {
             worker: worker.into(),
             repetitions: Arc::default(),
+            batch: rules.concurrency.div_ceil(2).min(BATCH),
             rules,
             state: Mutex::new(state),
         }
@@ -146,20 +149,20 @@ impl Slots {
         }
         let mut finishes = Vec::new();
         let mut bytes = 0;
-        while finishes.len() < BATCH && bytes < BATCH_BYTES {
+        while finishes.len() < self.batch && bytes < BATCH_BYTES {
             let Some(finish) = state.outcomes.pop_front() else {
                 break;
             };
             bytes += finish.end.bytes();
             finishes.push(finish);
         }
-        Some(self.exchange(&mut state, finishes, free.min(BATCH)))
+        Some(self.exchange(&mut state, finishes, free.min(self.batch)))
     }
 
     /// What follows a wait for something to come, if that is still to be waited for.
     pub fn exchange_after_wait(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
-        let want = state.idle(&self.rules).min(BATCH);
+        let want = state.idle(&self.rules).min(self.batch);
         (want > 0).then(|| self.exchange(&mut state, Vec::new(), want))
     }
 
