@@ -98,7 +98,8 @@ async function workThrough(t, { name, deny }) {
   await until(isDone, `${name}: all is done`, 20_000)
   const expected = Object.fromEntries(TASKS.map(({ task, runs }) => [task.id, runs]))
   assert.deepEqual(runs, { first: 1, ...expected }, name)
-  await until(async () => (await ids(raw, queue, 'pending')).length === 0, `${name}: nothing waits`)
+  const none = async (list) => (await ids(raw, queue, list)).length === 0
+  await until(async () => (await none('pending')) && (await none('executing')), `${name}: all is written`)
   const lists = await state(raw, queue)
   for (const list of ['pending', 'executing', 'due']) assert.equal(lists[list], undefined, `${name}: ${list}`)
   assert.equal(worker.health().lost, 0, name)

@@ -1,31 +1,28 @@
 const { randomUUID } = require('node:crypto')
 const binding = require('./binding.js')
+const {
+  CALL_OPTIONS,
+  ENQUEUE_OPTIONS,
+  MANY_OPTIONS,
+  WAIT_OPTIONS,
+  waitOptions,
+} = require('./call-options.js')
 const check = require('./check.js')
+const { failure, kinds } = require('./client-items.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
 const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
 const { line } = require('./thrown.js')
-const { TASK_OPTIONS, extra } = require('./task-options.js')
+const { extra } = require('./task-options.js')
 const { fromHash, originalTask } = require('./wire-task.js')
 const { Worker } = require('./worker.js')
 
-const { CancelledError, ClosedError, TaskFailedError, TimeoutError, subject } = errors
+const { ASKED, CONNECTED, ENQUEUED, ENQUEUED_MANY, HASH, TIMED_OUT, VALUE } = kinds
+const { CancelledError, ClosedError, TaskFailedError } = errors
 
-// Kinds of items in a client's mailbox, and flags of a line; src/node/client.rs has the same.
-const ENQUEUED = 0
-const VALUE = 1
-const FAILED = 2
-const TIMED_OUT = 3
-const GONE = 4
-const UNKNOWN = 5
-const ERROR = 6
-const HASH = 7
-const CANCELLED = 8
-const ASKED = 9
-const ENQUEUED_MANY = 10
-const CONNECTED = 11
+// Flags of a line; src/node/client.rs has the same.
 const ACKNOWLEDGE = 1
 const WAIT = 2
 const AGAIN = 4
@@ -43,17 +40,7 @@ const WAITS = 1
 const EVERYTHING = 2
 
 const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
-const ENQUEUE_OPTIONS = ['id', ...TASK_OPTIONS]
-const MANY_OPTIONS = ['function', 'args', ...ENQUEUE_OPTIONS]
 const NO_OPTIONS = {}
-const WAIT_OPTIONS = ['timeout', 'signal', 'onTimeout']
-/** A call's `timeout` is its wait's; the attempt's has a name of its own there. */
-const CALL_OPTIONS = [
-  'id',
-  ...TASK_OPTIONS.filter((name) => name !== 'timeout'),
-  'attemptTimeout',
-  ...WAIT_OPTIONS,
-]
 const TLS_OPTIONS = ['ca', 'cert', 'key']
 
 /** What is under way, and how its promise ends. */
@@ -394,45 +381,8 @@ class Client extends Emitter {
         entry.resolve(Object.keys(item[2]).length ? item[2] : null)
         break
       default:
-        entry.reject(this.#error(kind, entry, item))
+        entry.reject(failure(item, entry, this.queue))
         if (kind === TIMED_OUT) this.#cancelGivenUp(entry, 'its caller gave up waiting')
-    }
-  }
-
-  #error(kind, entry, item) {
-    const about = { taskId: entry.id, function: entry.function }
-    switch (kind) {
-      case FAILED:
-        return new TaskFailedError(item[2], item[3], about)
-      case CANCELLED:
-        return new CancelledError(
-          `${subject(about)} was cancelled${item[2] === '' ? '' : `: ${item[2]}`}`,
-          about,
-        )
-      case TIMED_OUT:
-        return new TimeoutError(
-          `${subject(about)} has not finished in the time given to this wait. ${
-            entry.giveUp
-              ? 'It is being cancelled.'
-              : 'The task goes on; client.result(id) waits for it again.'
-          }`,
-          about,
-        )
-      case GONE:
-        return new TaskFailedError(
-          'its key has vanished from Redis: it was deleted, or it expired',
-          undefined,
-          about,
-        )
-      case UNKNOWN:
-        return new TimeoutError(
-          `there has been no ${subject(about)} in queue "${this.queue}" since this wait began. Is the id right?`,
-          about,
-        )
-      case ERROR:
-        return errors.fromNative(item[2], item[3], about)
-      default:
-        return new Error(`dothis: an item of unknown kind ${kind}`)
     }
   }
 
@@ -509,17 +459,6 @@ class Client extends Emitter {
       }
       await new Promise(setImmediate)
     } while (this.#open.size > 0)
-  }
-}
-
-function waitOptions({ timeout, signal, onTimeout }) {
-  if (onTimeout !== undefined && onTimeout !== 'cancel') {
-    throw new errors.ArgsError("onTimeout must be 'cancel', or absent")
-  }
-  return {
-    timeout: check.duration(timeout, 'timeout'),
-    signal: check.signal(signal),
-    giveUp: onTimeout === 'cancel',
   }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! All waits share one timer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod registry;
+
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -22,10 +23,9 @@ use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::outcome::{Outcome, Standing};
 use crate::runtime;
+pub use registry::Wait;
+use registry::{Presence, Registry};
 
-/// How long a wait is quiet before its task is looked at; doubled with each look.
-const FIRST_LOOK: Duration = Duration::from_millis(200);
-const RAREST_LOOK: Duration = Duration::from_secs(5);
 /// How long a task that was never seen is waited for where the wait has no timeout.
 const UNSEEN: Duration = Duration::from_secs(60);
 /// How long `{q}:results` is heard after the last sign of another kind of worker.
@@ -48,138 +48,6 @@ pub enum Settled {
     /// There never was such a task while the wait lasted.
     Unknown,
     Error(Error),
-}
-
-/// One caller's wait for one task.
-pub struct Wait {
-    caller: Arc<dyn Caller>,
-    token: u32,
-    since: Instant,
-    deadline: Option<Instant>,
-    look_at: Instant,
-    look_pause: Duration,
-    looks: u32,
-    presence: Presence,
-    /// Whether its task may replace another of its id.
-    again: bool,
-    /// The end of a task of this id was heard of before this wait's own was known to be sent.
-    look_again: bool,
-    timer: Timer,
-}
-
-/// What is known of a task's presence in Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    /// On its way there: missing it means nothing.
-    Unsent,
-    /// Somebody else's, which may be still to come.
-    Unknown,
-    /// It was there by then: if a look that was sent later misses it, it is gone. An earlier one may
-    /// have come to Redis first, and be answered after it.
-    Seen(Instant),
-}
-
-type Timer = (Instant, u64);
-
-impl Wait {
-    /// A wait for any task; it is looked at at once.
-    pub fn new(caller: Arc<dyn Caller>, token: u32, timeout: Option<Duration>) -> Self {
-        let now = Instant::now();
-        Wait {
-            caller,
-            token,
-            since: now,
-            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
-            look_at: now,
-            look_pause: FIRST_LOOK,
-            looks: 0,
-            presence: Presence::Unknown,
-            again: false,
-            look_again: false,
-            timer: (now, 0),
-        }
-    }
-
-    /// The task is this process's own and on its way: no look until the wait has been quiet.
-    /// With `again` it may replace a finished one of its id, whose reply may still be under way.
-    pub fn unsent(mut self, again: bool) -> Self {
-        self.presence = Presence::Unsent;
-        self.again = again;
-        self.look_at += FIRST_LOOK;
-        self
-    }
-}
-
-#[derive(Default)]
-struct Registry {
-    by_id: HashMap<Arc<str>, Vec<Wait>>,
-    timers: BTreeMap<Timer, Arc<str>>,
-    sequence: u64,
-    /// Ids to be looked at as soon as may be.
-    looks: HashSet<Arc<str>>,
-    hears_replies: bool,
-    /// Until when `{q}:results` is heard.
-    foreign_until: Option<Instant>,
-}
-
-impl Registry {
-    fn schedule(&mut self, id: &Arc<str>, wait: &mut Wait) {
-        self.sequence += 1;
-        let at = wait
-            .deadline
-            .map_or(wait.look_at, |deadline| deadline.min(wait.look_at));
-        wait.timer = (at, self.sequence);
-        self.timers.insert(wait.timer, id.clone());
-    }
-
-    /// Takes out the waits for `id` of which `which` holds.
-    fn remove_if(&mut self, id: &str, which: impl Fn(&Wait) -> bool) -> Vec<Wait> {
-        let Some((id, waits)) = self.by_id.remove_entry(id) else {
-            return Vec::new();
-        };
-        let (removed, kept) = match waits.iter().all(&which) {
-            true => (waits, Vec::new()),
-            false => waits.into_iter().partition(which),
-        };
-        for wait in &removed {
-            self.timers.remove(&wait.timer);
-        }
-        if !kept.is_empty() {
-            self.by_id.insert(id, kept);
-        }
-        removed
-    }
-
-    /// Ends the waits whose time is up, and notes whose task is due for a look.
-    fn expire(&mut self, now: Instant) -> Vec<Wait> {
-        let mut timed_out = Vec::new();
-        while let Some(entry) = self.timers.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let (timer, id) = entry.remove_entry();
-            let Some((id, mut waits)) = self.by_id.remove_entry(&*id) else {
-                continue;
-            };
-            if let Some(index) = waits.iter().position(|wait| wait.timer == timer) {
-                let mut wait = waits.swap_remove(index);
-                if wait.deadline.is_some_and(|deadline| deadline <= now) {
-                    timed_out.push(wait);
-                } else {
-                    self.looks.insert(id.clone());
-                    wait.looks += 1;
-                    wait.look_at = now + wait.look_pause;
-                    wait.look_pause = (wait.look_pause * 2).min(RAREST_LOOK);
-                    self.schedule(&id, &mut wait);
-                    waits.push(wait);
-                }
-            }
-            if !waits.is_empty() {
-                self.by_id.insert(id, waits);
-            }
-        }
-        timed_out
-    }
 }
 
 /// The waits of one queue in this process.

@@ -2,7 +2,8 @@
 
 use redis::Value;
 
-use super::{Exchange, Exchanged, TAKE_BYTES, Tick, reply};
+use super::exchange::TAKE_BYTES;
+use super::{Exchange, Exchanged, Tick, reply};
 use crate::outcome::Standing;
 use crate::task::{Cancelled, Dropped, Taken};
 

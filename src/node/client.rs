@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::mailbox::{Item, Mailbox};
+use super::many::Many;
 use super::thrown;
 use crate::broker::connection::{Settings, lock};
 use crate::client::{Caller, Client, Request};
@@ -20,7 +21,7 @@ use crate::runtime;
 use crate::task::{Cancelled, NewTask, When};
 use crate::waits::{self, Settled, Wait};
 
-/// Kinds of items in a client's mailbox; `lib/client.js` reads them.
+/// Kinds of items in a client's mailbox; `lib/client-items.js` has the same.
 const ENQUEUED: u32 = 0; // token, 1 created or 0
 const VALUE: u32 = 1; // token[, value]
 const FAILED: u32 = 2; // token, reason, exception or null
@@ -31,7 +32,7 @@ const ERROR: u32 = 6; // token, code, message
 const HASH: u32 = 7; // token, { field: value }
 const CANCELLED: u32 = 8; // token, reason
 const ASKED: u32 = 9; // token, 1 if it was not too late to cancel, or 0
-const ENQUEUED_MANY: u32 = 10; // token, a digit for each, 1 created or 0[, code, message, index]
+pub const ENQUEUED_MANY: u32 = 10; // token, a digit for each, 1 created or 0[, code, message, index]
 const CONNECTED: u32 = 11; // 0
 const DISCONNECTED: u32 = 12; // 0, why
 
@@ -129,11 +130,7 @@ impl NativeClient {
     #[napi(catch_unwind)]
     pub fn enqueue_many(&self, token: u32, batch: String) -> napi::Result<()> {
         let lines = lines(&batch)?;
-        let many: Arc<dyn Caller> = Arc::new(Many {
-            token,
-            mailbox: self.mailbox.clone(),
-            answers: Mutex::new(Answers::of(lines.len())),
-        });
+        let many: Arc<dyn Caller> = Arc::new(Many::new(token, self.mailbox.clone(), lines.len()));
         self.submit(lines, &many);
         Ok(())
     }
@@ -331,69 +328,6 @@ impl Caller for Inbox {
             Settled::Error(error) => failure(token, &error),
         });
     }
-}
-
-/// Gathers the answers for a list; the tokens are the places in it.
-struct Many {
-    token: u32,
-    mailbox: Arc<Mailbox>,
-    answers: Mutex<Answers>,
-}
-
-struct Answers {
-    created: Vec<u8>,
-    left: usize,
-    /// Of the first in the list that failed.
-    error: Option<(u32, Error)>,
-}
-
-impl Answers {
-    fn of(tasks: usize) -> Self {
-        Answers {
-            created: vec![b'0'; tasks],
-            left: tasks,
-            error: None,
-        }
-    }
-}
-
-impl Caller for Many {
-    fn enqueued(&self, index: u32, result: Result<bool>) {
-        let mut answers = lock(&self.answers);
-        match result {
-            Ok(true) => {
-                if let Some(created) = answers.created.get_mut(index as usize) {
-                    *created = b'1';
-                }
-            }
-            Ok(false) => {}
-            Err(error) => {
-                if answers
-                    .error
-                    .as_ref()
-                    .is_none_or(|(first, _)| index < *first)
-                {
-                    answers.error = Some((index, error));
-                }
-            }
-        }
-        answers.left = answers.left.saturating_sub(1);
-        if answers.left > 0 {
-            return;
-        }
-        let created = String::from_utf8_lossy(&answers.created);
-        let item = Item::new(ENQUEUED_MANY, self.token).text(&created);
-        self.mailbox.push(match &answers.error {
-            None => item.end(),
-            Some((index, error)) => item
-                .text(error.code())
-                .text(&error.to_string())
-                .json(&index.to_string())
-                .end(),
-        });
-    }
-
-    fn settled(&self, _: u32, _: Settled) {}
 }
 
 fn lines(batch: &str) -> napi::Result<Vec<Line<'_>>> {

@@ -7,6 +7,7 @@
 
 mod client;
 mod mailbox;
+mod many;
 mod worker;
 
 use crate::error::Error;

@@ -1,0 +1,181 @@
+//! A worker's exchange with the queue: outcomes for tasks, in one script call.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use redis::{Cmd, Value};
+
+use super::{Broker, EXCHANGE, answer, call, ttl};
+use crate::clock;
+use crate::error::Result;
+use crate::outcome::{End, Finish, Keep, Outcome};
+use crate::task::{Dropped, Taken};
+
+/// Bytes of args after which an exchange takes no more tasks.
+pub const TAKE_BYTES: usize = 512 * 1024;
+/// Attempts at an exchange that are told apart.
+const ATTEMPTS: u64 = 1000;
+
+/// What a worker sends and asks for in one exchange.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// What is written as this exchange's dates.
+    now: String,
+    worker: Arc<str>,
+    /// How long what expires before it is taken is kept.
+    keep: Keep,
+    /// The owner token of what is taken.
+    pub owner: Arc<str>,
+    pub finishes: Vec<Finish>,
+    /// Slots that are kept free for what it takes.
+    pub want: usize,
+    /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
+    pub withdrawn: bool,
+    /// Counts the worker's exchanges.
+    number: u64,
+    /// How often this one was sent, as far as no call under way counts it.
+    pub sent: u32,
+    /// The highest number of a call that was a repetition, as the worker's hash has it: what has
+    /// a lower one, and comes late, gets no tasks.
+    repetitions: Arc<AtomicU64>,
+}
+
+impl Exchange {
+    pub fn new(
+        worker: Arc<str>,
+        owner: Arc<str>,
+        keep: Keep,
+        number: u64,
+        repetitions: Arc<AtomicU64>,
+        finishes: Vec<Finish>,
+        want: usize,
+    ) -> Self {
+        Exchange {
+            now: clock::now(),
+            worker,
+            owner,
+            keep,
+            finishes,
+            want,
+            withdrawn: false,
+            number,
+            sent: 0,
+            repetitions,
+        }
+    }
+
+    /// Whether an earlier attempt may have been carried out.
+    pub fn is_repeated(&self) -> bool {
+        self.repetitions.load(Ordering::Relaxed) / ATTEMPTS >= self.number
+    }
+
+    /// Orders calls: by exchange, and by attempt.
+    fn call_number(&self, before: u32) -> u64 {
+        let attempt = u64::from(self.sent) + u64::from(before);
+        let number = self.number * ATTEMPTS + attempt.min(ATTEMPTS - 1);
+        if attempt > 0 {
+            self.repetitions.fetch_max(number, Ordering::Relaxed);
+        }
+        number
+    }
+}
+
+/// What an exchange brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Exchanged {
+    /// For each finish, whether it was written; if not, the task had another owner by then.
+    pub written: Vec<bool>,
+    pub taken: Vec<Taken>,
+    pub dropped: Vec<Dropped>,
+    /// Whether there may be more than was taken.
+    pub more: bool,
+    /// The worker counts as dead, and gets nothing until its next heartbeat.
+    pub unregistered: bool,
+}
+
+impl Broker {
+    /// `executing` → `finished` (or `pending`, or `due`) for what has run, `pending` →
+    /// `executing` for what is wanted.
+    ///
+    /// Repeated until it is answered; fails only where Redis refuses it, with nothing changed.
+    pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
+        let answer: Value = self
+            .call(None, |connection, before| {
+                let call = self.exchange_call(exchange, before);
+                call::invoke(&EXCHANGE, call, connection).boxed()
+            })
+            .await?;
+        Ok(answer::exchanged(answer, exchange))
+    }
+
+    pub(super) fn exchange_call(&self, exchange: &Exchange, before: u32) -> Cmd {
+        let worker = self.keys.worker(&exchange.worker);
+        let keys = [
+            &self.keys.pending,
+            &self.keys.executing,
+            &self.keys.due,
+            &worker,
+        ];
+        let mut call = call::script(&EXCHANGE, &keys);
+        call.arg(&self.keys.task_prefix)
+            .arg(&self.keys.results)
+            .arg(&self.keys.reply_prefix)
+            .arg(&exchange.now)
+            .arg(&*exchange.owner)
+            .arg(if exchange.withdrawn { 0 } else { exchange.want })
+            .arg(TAKE_BYTES)
+            .arg(exchange.call_number(before))
+            .arg(ttl(exchange.keep));
+        for Finish { id, owner, end } in &exchange.finishes {
+            call.arg(id).arg(&**owner);
+            match end {
+                End::Finished(outcome, keep) => {
+                    let own = if *keep == exchange.keep {
+                        ""
+                    } else {
+                        &own_ttl(*keep)
+                    };
+                    match outcome {
+                        Outcome::Successful(Some(value)) => {
+                            call.arg(&*kind("v", own)).arg(value).arg("")
+                        }
+                        Outcome::Successful(None) => call.arg(&*kind("s", own)).arg("").arg(""),
+                        Outcome::Failed { reason, exception } => call
+                            .arg(&*kind("f", own))
+                            .arg(reason)
+                            .arg(exception.as_deref().unwrap_or("")),
+                        Outcome::Cancelled(reason) => {
+                            call.arg(&*kind("c", own)).arg(reason).arg("")
+                        }
+                    };
+                }
+                End::Retry {
+                    reason,
+                    attempt,
+                    delay,
+                } => {
+                    call.arg(&*kind("r", &attempt.to_string())).arg(reason);
+                    call.arg(delay.as_millis().to_string());
+                }
+            }
+        }
+        call
+    }
+}
+
+/// A kind of exchange.lua's, with what follows the letter.
+fn kind(letter: &'static str, rest: &str) -> Cow<'static, str> {
+    if rest.is_empty() {
+        return Cow::Borrowed(letter);
+    }
+    Cow::Owned([letter, rest].concat())
+}
+
+fn own_ttl(keep: Keep) -> String {
+    match keep {
+        Keep::ForEver => "-".into(),
+        Keep::For(_) => ttl(keep),
+    }
+}
