@@ -83,25 +83,25 @@ test('enqueueMany takes one script call for each sixty-four tasks', async (t) =>
   assert.equal(await scripts(), 10)
 })
 
-test('a worker takes what there is in one exchange, up to half its slots, and finishes them in one', async (t) => {
+test('a worker takes as many as it has slots for in two exchanges, and finishes them in two', async (t) => {
   const held = gate()
   const client = await warm(t)
-  const count = BATCH - 1 // One less than it asks for, so that it knows that there are no more.
-  const tasks = await client.enqueueMany(Array.from({ length: count }, () => ({ function: 'slow' })))
+  const slots = 2 * BATCH
+  const tasks = await client.enqueueMany(Array.from({ length: slots }, () => ({ function: 'slow' })))
   await forget()
 
-  const worker = client.work({ slow: () => held.opened }, { concurrency: 2 * BATCH })
-  await until(() => worker.health().running === count, 'all tasks run')
+  const worker = client.work({ slow: () => held.opened }, { concurrency: slots })
+  await until(() => worker.health().running === slots, 'all tasks run')
   const taken = await calls()
-  assert.deepEqual(await steps(client), { enqueues: 0, exchanges: 1 })
-  assert.equal(taken.ltrim, 1)
-  assert.equal(taken.lpush, 1, 'all ids are in executing at once')
+  assert.deepEqual(await steps(client), { enqueues: 0, exchanges: 2 })
+  assert.equal(taken.ltrim, 2)
+  assert.equal(taken.lpush, 2, 'all ids of one are in executing at once')
 
   held.open('done')
   await until(async () => (await blocked()) === 1, 'the worker is idle again')
   const finished = await calls()
-  assert.deepEqual(await steps(client), { enqueues: 0, exchanges: 1 })
-  assert.equal(finished.publish, count, 'who listens to results hears of each one')
+  assert.deepEqual(await steps(client), { enqueues: 0, exchanges: 2 })
+  assert.equal(finished.publish, slots, 'who listens to results hears of each one')
   assert.equal((await client.get(tasks[0].id)).value, 'done')
 })
 
