@@ -113,6 +113,22 @@ describe('a worker', { concurrency: 16 }, () => {
   }
 })
 
+test('a worker that may not wait for tasks asks now and then, and not all the time', async (t) => {
+  const queue = uniqueQueue('acl')
+  const user = await userOf(queue)
+  await user.deny(['-blmove'])
+  await raw.send('CONFIG', 'RESETSTAT')
+  const worker = open(t, user.url, { queue }).work({ run: () => 'ran' }, { heartbeatTimeout: 1_000 })
+  const beats = new Set()
+  await until(async () => {
+    beats.add(await raw.send('ZSCORE', `${queue}:workers`, worker.id))
+    return beats.size > 4
+  }, 'some heartbeats')
+  const [, rejected] = /cmdstat_blmove:.*rejected_calls=(\d+)/.exec(await raw.send('INFO', 'commandstats'))
+  assert.ok(rejected >= 1 && rejected < 20, rejected)
+  assert.equal(await open(t, redis.url, { queue }).call('run'), 'ran')
+})
+
 for (const denial of denials) {
   test(`client: without ${denial.name} a call fails with a RefusedError, or works; made again it works once`, async (t) => {
     const queue = uniqueQueue('acl')

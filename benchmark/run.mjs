@@ -5,7 +5,7 @@
 // Only a full run writes; the others print. In each run the queues take turns case by case, so that a machine
 // that slows down slows all of them, and each has a new Redis and new processes.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { startRedis } from '../scripts/redis.mjs'
 import { buildAddon, installPackages, installRedis, orExplain, SetupError } from '../scripts/setup.mjs'
@@ -55,7 +55,8 @@ await orExplain(async () => {
   const about = full ? ABOUT : quick ? QUICK : ''
   const text = report(results, { runs, redisVersion: await redisVersion(), about })
   console.log(text)
-  if (full) write({ 'RESULTS.md': text, ...inFolder('charts', charts(results)) })
+  const account = readFileSync(new URL('account.md', import.meta.url), 'utf8')
+  if (full) write({ 'RESULTS.md': `${text}\n${account}`, ...inFolder('charts', charts(results)) })
   const failed = Object.values(results).some(({ dothis }) => dothis?.some(({ error }) => error))
   if (failed) process.exitCode = 1
 })

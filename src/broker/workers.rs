@@ -231,9 +231,16 @@ impl Broker {
         let answers = answers
             .map_err(|_| Error::Connection("a blocking wait was not answered".into()))?
             .map_err(|error| refused(&error))?;
-        match answers.into_iter().nth(1) {
-            Some(answer @ Value::Array(_)) => Ok(answer::exchanged(answer, exchange)),
-            answer => Err(Error::Refused(format!("Redis refused: {answer:?}"))),
+        let mut answers = answers.into_iter();
+        match (answers.next(), answers.next()) {
+            // What could not wait would be asked for again at once, for ever.
+            (Some(Value::ServerError(error)), _) | (_, Some(Value::ServerError(error))) => {
+                Err(refused(&error.into()))
+            }
+            (_, Some(answer)) => Ok(answer::exchanged(answer, exchange)),
+            (_, None) => Err(Error::Refused(
+                "Redis gave fewer answers than it was asked for".into(),
+            )),
         }
     }
 }
