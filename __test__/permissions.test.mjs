@@ -2,6 +2,7 @@
 // all goes on as soon as the permission is there.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import dothis from '../index.mjs'
 import { uniqueQueue, within, withOwnRedis } from './support/index.mjs'
@@ -14,7 +15,7 @@ const { raw } = redis
 const COMMANDS = [
   ...['evalsha', 'script|load', 'time', 'exists', 'del', 'pexpire'],
   ...['hset', 'hmget', 'hget', 'hdel', 'hsetnx'],
-  ...['llen', 'lrange', 'lpos', 'lpush', 'rpush', 'lrem', 'ltrim'],
+  ...['llen', 'lrange', 'lpos', 'lpush', 'rpush', 'lrem', 'lset', 'ltrim'],
   ...['zadd', 'zcard', 'zrem', 'zrange', 'zrangebyscore'],
   ...['publish', 'subscribe', 'blmove', 'ping'],
 ]
@@ -111,6 +112,34 @@ describe('a worker', { concurrency: 16 }, () => {
     test(`without ${denial.name} loses nothing, and has all done once it is there`, (t) =>
       workThrough(t, denial))
   }
+})
+
+test('what README names is all that a user must be allowed', async (t) => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const commands = /commands:\n\n```\n(\+auth[^`]*)```/.exec(readme)[1].trim().split(/\s+/)
+  const queue = uniqueQueue('acl')
+  const user = await userOf(queue)
+  await user.deny(['resetkeys', 'resetchannels', `~${queue}:*`, `&${queue}:*`, '-@all', ...commands])
+  const client = open(t, user.url, { queue })
+  const errors = []
+  client.on('error', (error) => errors.push(error))
+  const twice = (_, { attempt }) => {
+    if (attempt === 1) throw new Error('not yet')
+  }
+  const worker = client.work({ run: () => {}, twice, endless: () => new Promise(() => {}) }, { grace: 0 })
+  worker.on('error', (error) => errors.push(error))
+  await client.enqueueMany(TASKS.map(({ task }) => task))
+  await until(async () => {
+    const tasks = await Promise.all(TASKS.map(({ task: { id } }) => client.get(id)))
+    return tasks.every((task) => task === null || task.state === 'finished')
+  }, 'all are through')
+  const endless = await client.enqueue('endless')
+  await until(() => worker.health().running === 1, 'it runs')
+  assert.equal(await endless.cancel(), true)
+  await outcome(endless.result())
+  assert.equal((await endless.get()).cancelled, true)
+  await worker.close()
+  assert.deepEqual(errors, [])
 })
 
 test('a worker that may not wait for tasks asks now and then, and not all the time', async (t) => {

@@ -139,3 +139,39 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outcome::Keep;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            any::<i64>().prop_map(Value::Int),
+            (0..4i64).prop_map(Value::Int),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Value::BulkString),
+            "(finished|waiting|successful|executing|cancelled: )?".prop_map(Value::SimpleString),
+        ];
+        leaf.prop_recursive(3, 64, 12, |inner| {
+            prop::collection::vec(inner, 0..12).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_brings_the_reader_down(answer in value(), want in 0..5usize) {
+            let exchange = Exchange::new(
+                "w".into(), "w:1".into(), Keep::ForEver, 1, Arc::default(), Vec::new(), want,
+            );
+            exchanged(answer.clone(), &exchange);
+            standing(answer.clone());
+            cancelled(answer.clone());
+            tick(answer);
+        }
+    }
+}

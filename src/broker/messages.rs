@@ -73,3 +73,51 @@ impl Broker {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, LazyLock};
+
+    use proptest::prelude::*;
+
+    use super::super::connection::{Link, Settings};
+    use super::*;
+
+    static LINK: LazyLock<Arc<Link>> = LazyLock::new(|| {
+        let settings = Settings {
+            url: "redis://127.0.0.1:1".into(),
+            ca: None,
+            cert: None,
+            key: None,
+        };
+        Link::shared(&settings).expect("a link, which nobody answers")
+    });
+
+    #[test]
+    fn each_kind_of_message_is_read() {
+        let broker = Broker::new(LINK.clone(), "q");
+        let one = |channel, payload| broker.messages(channel, payload).into_iter().next();
+        assert_eq!(one("q:results", b"q:task:a"), Some(Message::Finished(b"a")));
+        assert_eq!(one("q:results", b"other:task:a"), None);
+        assert_eq!(one("q:wake", b"due"), Some(Message::Due));
+        assert_eq!(one("q:cmd", b"task:kill:all"), Some(Message::KillAll));
+        assert_eq!(
+            one("q:cmd", b"task:kill:q:task:a"),
+            Some(Message::Kill(b"a"))
+        );
+        assert_eq!(one("q:cmd", b"task:kill:other:task:a"), None);
+        assert_eq!(one("q:cmd", b"whatever"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_brings_the_reader_down(
+            channel in "q:(results|wake|cmd|reply:me)",
+            start in "(task:kill:)?(q:task:)?",
+            rest in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let payload = [start.as_bytes(), &rest].concat();
+            Broker::new(LINK.clone(), "q").messages(&channel, &payload);
+        }
+    }
+}

@@ -255,7 +255,32 @@ mod tests {
         assert_eq!(kept(removed, Outcome::refused("why")), Keep::ForEver);
     }
 
+    fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
+        let text = r#"(\{|\[|"|[0-9]{1,30}|\}|\]|:|,|a|\\|null|é){0,12}"#;
+        prop::option::of(prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..50),
+            text.prop_map(String::into_bytes),
+        ])
+    }
+
     proptest! {
+        #[test]
+        fn whatever_a_task_consists_of_it_can_begin_or_has_an_outcome(
+            id in prop::collection::vec(any::<u8>(), 0..50),
+            fields in (field(), field(), field(), field(), field()),
+        ) {
+            let (function, args, created, options, attempt) = fields;
+            let taken = Taken {
+                id: id.clone(), function, args, created, options, attempt, owner: "w:1".into(),
+            };
+            let rules = Rules::default();
+            let finish = match check(taken, &rules) {
+                Ok(ready) => ready.task.end(failed(), &rules),
+                Err(finish) => finish,
+            };
+            prop_assert_eq!(finish.id, id);
+        }
+
         #[test]
         fn no_options_bring_the_reader_down(text in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = super::options(&text);
