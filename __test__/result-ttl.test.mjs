@@ -237,7 +237,9 @@ test('one that succeeds in a later attempt is removed as well, with all its erro
   }
   const worker = client.work({ run })
   const options = { attempts: 3, removeOnSuccess: true }
-  await runAlone(client, worker, [{ function: 'run', id: 'x', ...options }])
+  await client.enqueue('run', {}, { id: 'x', ...options })
+  await until(async () => (await raw.send('EXISTS', `${client.queue}:task:x`)) === 0, 'it is through')
+  await worker.close()
   assert.deepEqual(await whole(client), {})
 })
 

@@ -178,14 +178,19 @@ fn options(text: &[u8]) -> Result<Option<Box<task::Options>>, String> {
     if text.is_empty() || text == b"{}" {
         return Ok(None);
     }
+    let problem = |found: &dyn std::fmt::Display| {
+        format!(
+            "options can't be used: {found}. Expected a JSON object with attempts, backoff, timeout, \
+             resultTtl, removeOnSuccess, or none of them"
+        )
+    };
+    // A struct is read from an array as well, field by field.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(problem(&"an array"));
+    }
     serde_json::from_slice(text)
         .map(|options| Some(Box::new(options)))
-        .map_err(|error| {
-            format!(
-                "options can't be used: {error}. Expected a JSON object with attempts, backoff, \
-                 timeout, resultTtl, removeOnSuccess, or none of them"
-            )
-        })
+        .map_err(|error| problem(&error))
 }
 
 #[cfg(test)]
@@ -233,6 +238,16 @@ mod tests {
         assert!(!retried(task(r#"{"attempts":2}"#), &rules, final_one));
         let cancelled = Outcome::Cancelled(String::new()).into();
         assert!(!retried(task(r#"{"attempts":2}"#), &rules, cancelled));
+    }
+
+    #[test]
+    fn options_are_an_object_or_nothing() {
+        for good in ["", "{}", r#" {"attempts":2}"#, r#"{"unknown":1}"#] {
+            assert!(super::options(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["[]", " [3]", "1", "null", "nonsense"] {
+            assert!(super::options(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]
