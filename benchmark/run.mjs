@@ -1,4 +1,4 @@
-// npm run benchmark                                     everything, five times: RESULTS.md and the charts (40 minutes)
+// npm run benchmark                                     everything, five times: RESULTS.md and the charts (half an hour)
 // npm run benchmark -- --quick                          each case once, with fewer tasks (2 minutes)
 // npm run benchmark -- --only drain-100,awaited-1000 --queues dothis,bee-queue --runs 3
 //
