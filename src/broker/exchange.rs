@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use super::{Broker, EXCHANGE, answer, call, ttl};
 use crate::clock;
@@ -21,6 +22,8 @@ const ATTEMPTS: u64 = 1000;
 /// What a worker sends and asks for in one exchange.
 #[derive(Debug, Clone)]
 pub struct Exchange {
+    /// When it was first, or last, sent.
+    pub began: Instant,
     /// What is written as this exchange's dates.
     now: String,
     worker: Arc<str>,
@@ -53,6 +56,7 @@ impl Exchange {
         want: usize,
     ) -> Self {
         Exchange {
+            began: Instant::now(),
             now: clock::now(),
             worker,
             owner,

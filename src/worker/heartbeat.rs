@@ -46,6 +46,7 @@ pub async fn run(shared: &Shared) {
                     shared.reaper.interrupted();
                 }
                 shared.reaper.heard(Instant::now(), clock, epoch);
+                shared.lease.renew(sent, was_there, timeout);
                 if !shared.slots.is_registered() {
                     shared.slots.registered();
                     shared.work.notify_one();

@@ -9,7 +9,8 @@
 //! - [`watcher`]: while slots are free and nothing is pending, waits for something to come
 //! - [`deadlines`]: aborts runs that take too long
 //! - [`commands`]: aborts runs that others cancel
-//! - [`heartbeat`]: shows the worker as alive, and notices what it has lost
+//! - [`heartbeat`]: shows the worker as alive, and notices what it has lost; [`lease`] knows since
+//!   when it has been
 //! - [`promoter`]: starts what was put off, in time
 //! - [`reaper`]: puts the tasks of dead workers back
 //!
@@ -21,6 +22,7 @@ mod closing;
 mod commands;
 mod deadlines;
 mod heartbeat;
+mod lease;
 mod promoter;
 mod pump;
 mod reaper;
@@ -43,6 +45,7 @@ use crate::error::Error;
 use crate::outcome::Keep;
 use crate::runtime;
 use crate::task::Dropped;
+use lease::Lease;
 use reaper::Reaper;
 use run::{Abort, Ran};
 use state::{Begun, Slots};
@@ -140,6 +143,7 @@ struct Shared {
     due: Notify,
     /// A heartbeat is needed now.
     beat: Notify,
+    lease: Lease,
     reaper: Reaper,
     commands: mpsc::Sender<commands::Command>,
     me: Weak<dyn Listener>,
@@ -166,6 +170,7 @@ impl Worker {
             timers: Notify::new(),
             due: Notify::new(),
             beat: Notify::new(),
+            lease: Lease::default(),
             reaper: Reaper::default(),
             commands: sender,
             me: me.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Report, Shared};
 use crate::broker::{Exchange, Exchanged};
@@ -15,6 +15,8 @@ use crate::outcome::{End, Finish};
 const IN_FLIGHT: usize = 2;
 /// The pause before an exchange is repeated that Redis refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// ... and of one whose answer has come too late to be relied on.
+const STALE_PAUSE: Duration = Duration::from_millis(50);
 
 pub async fn run(shared: &Shared) {
     let mut in_flight = FuturesUnordered::new();
@@ -35,15 +37,26 @@ pub async fn run(shared: &Shared) {
 pub async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchanged) {
     loop {
         match shared.broker.exchange(&exchange).await {
+            Ok(exchanged) if is_stale(shared, &exchange, &exchanged) => {
+                shared.beat.notify_one();
+                sleep(STALE_PAUSE).await;
+            }
             Ok(exchanged) => return (exchange, exchanged),
             Err(error) => {
                 shared.handlers.report(Report::Error(error));
-                // An attempt before the refused one may have been carried out.
-                exchange.sent += 1;
                 sleep(REFUSED_PAUSE).await;
             }
         }
+        // An attempt before this one may have been carried out.
+        exchange.sent += 1;
+        exchange.began = Instant::now();
     }
+}
+
+/// Whether this worker has counted as dead since it asked, perhaps because it was frozen: then what
+/// it was given is to be asked for anew, and it gets what is still its own.
+pub fn is_stale(shared: &Shared, exchange: &Exchange, exchanged: &Exchanged) -> bool {
+    !exchanged.taken.is_empty() && !shared.lease.held_since(exchange.began)
 }
 
 pub fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Shared, pump};
 use crate::broker::Blocking;
@@ -33,7 +33,9 @@ pub async fn run(shared: &Shared) {
         };
         let epoch = shared.broker.link().epoch();
         let exchanged = tokio::select! {
-            exchanged = shared.broker.wait_and_exchange(open, &exchange) => exchanged.ok(),
+            exchanged = shared.broker.wait_and_exchange(open, &exchange) => exchanged
+                .ok()
+                .filter(|exchanged| !pump::is_stale(shared, &exchange, exchanged)),
             () = shared.stopping.cancelled() => None,
             () = lost(shared, epoch) => None,
         };
@@ -42,6 +44,7 @@ pub async fn run(shared: &Shared) {
             None => {
                 connection = None;
                 exchange.sent += 1;
+                exchange.began = Instant::now();
                 exchange.withdrawn = shared.stopping.is_cancelled();
                 let (exchange, exchanged) = pump::send(shared, exchange).await;
                 pump::receive(shared, &exchange, exchanged);
