@@ -182,3 +182,16 @@ test('what an idle worker is woken by is left where it is: nothing is claimed be
   }
   await worker.close()
 })
+
+test('what ends a wait has begun when it was taken, and not when the wait began', async (t) => {
+  const client = await warm(t)
+  client.work({ x: () => 'ran' })
+  await until(async () => (await blocked()) === 1, 'the idle worker waits')
+  // A second wait begins before this, and the third one's task comes some time after.
+  for (let n = 0; n < 3; n++) {
+    const before = Date.now()
+    await client.call('x', {}, { id: `x${n}` })
+    const { startedAt, finishedAt } = await client.get(`x${n}`)
+    assert.ok(startedAt >= before && startedAt <= finishedAt, `${before} ${+startedAt} ${+finishedAt}`)
+  }
+})

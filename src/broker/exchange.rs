@@ -36,6 +36,8 @@ pub struct Exchange {
     pub want: usize,
     /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
     pub withdrawn: bool,
+    /// It is carried out some time after it was sent, and so on Redis's clock.
+    pub follows_wait: bool,
     /// Counts the worker's exchanges.
     number: u64,
     /// How often this one was sent, as far as no call under way counts it.
@@ -64,6 +66,7 @@ impl Exchange {
             finishes,
             want,
             withdrawn: false,
+            follows_wait: false,
             number,
             sent: 0,
             repetitions,
@@ -73,6 +76,15 @@ impl Exchange {
     /// Whether an earlier attempt may have been carried out.
     pub fn is_repeated(&self) -> bool {
         self.repetitions.load(Ordering::Relaxed) / ATTEMPTS >= self.number
+    }
+
+    /// Before it is sent once more. With outcomes its date stays, by which those are known again.
+    pub fn again(&mut self) {
+        self.sent += 1;
+        self.began = Instant::now();
+        if std::mem::take(&mut self.follows_wait) {
+            self.now = clock::now();
+        }
     }
 
     /// Orders calls: by exchange, and by attempt.
@@ -126,7 +138,11 @@ impl Broker {
         call.arg(&self.keys.task_prefix)
             .arg(&self.keys.results)
             .arg(&self.keys.reply_prefix)
-            .arg(&exchange.now)
+            .arg(if exchange.follows_wait {
+                ""
+            } else {
+                &exchange.now
+            })
             .arg(&*exchange.owner)
             .arg(if exchange.withdrawn { 0 } else { exchange.want })
             .arg(TAKE_BYTES)

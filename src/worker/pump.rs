@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Report, Shared};
 use crate::broker::{Exchange, Exchanged};
@@ -48,8 +48,7 @@ pub async fn send(shared: &Shared, mut exchange: Exchange) -> (Exchange, Exchang
             }
         }
         // An attempt before this one may have been carried out.
-        exchange.sent += 1;
-        exchange.began = Instant::now();
+        exchange.again();
     }
 }
 

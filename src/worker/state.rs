@@ -163,7 +163,11 @@ impl Slots {
     pub fn exchange_after_wait(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
         let want = state.idle(&self.rules).min(self.batch);
-        (want > 0).then(|| self.exchange(&mut state, Vec::new(), want))
+        (want > 0).then(|| {
+            let mut exchange = self.exchange(&mut state, Vec::new(), want);
+            exchange.follows_wait = true;
+            exchange
+        })
     }
 
     fn exchange(&self, state: &mut State, finishes: Vec<Finish>, want: usize) -> Exchange {

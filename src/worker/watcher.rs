@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Shared, pump};
 use crate::broker::Blocking;
@@ -43,8 +43,7 @@ pub async fn run(shared: &Shared) {
             Some(exchanged) => pump::receive(shared, &exchange, exchanged),
             None => {
                 connection = None;
-                exchange.sent += 1;
-                exchange.began = Instant::now();
+                exchange.again();
                 exchange.withdrawn = shared.stopping.is_cancelled();
                 let (exchange, exchanged) = pump::send(shared, exchange).await;
                 pump::receive(shared, &exchange, exchanged);

@@ -313,3 +313,20 @@ fn a_call_that_comes_after_its_own_repetition_takes_nothing_also_once_the_key_is
     };
     assert_eq!(exchange_dead(redis, next).ids(), ["b"]);
 }
+
+/// What follows a wait is dated by Redis, in the shape of all dates.
+#[test]
+fn a_take_without_a_date_of_its_own_has_the_date_at_which_it_is_carried_out() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    let before = dothis::clock::now();
+    exchange(redis, Exchange { now: "", ..TAKE });
+    let after = dothis::clock::now();
+    let began: String = run(redis, "HGET q:task:a executing-created");
+    assert!(
+        before <= began && began <= after,
+        "{before} {began} {after}"
+    );
+    assert_eq!(began.len(), before.len());
+}

@@ -8,7 +8,8 @@
 -- ARGV[1]  prefix of the tasks' keys, {q}:task:
 -- ARGV[2]  channel {q}:results
 -- ARGV[3]  prefix of the reply channels, {q}:reply:
--- ARGV[4]  now: executing-created and finished-created of this call
+-- ARGV[4]  now: executing-created and finished-created of this call; '' where it follows a wait, whose
+--          end only Redis knows: then its own clock
 -- ARGV[5]  owner of what this call takes: a token no other call has
 -- ARGV[6]  how many tasks to take, at most; where this is a repetition, those that it has taken come
 --          in any case
@@ -35,6 +36,9 @@
 -- last, so that none is lost where Redis forbids a command on the way.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
+if now == '' then
+  now = date()
+end
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] % 1000 > 0
 
 -- Keys of another type: fail before anything is written.

@@ -11,6 +11,7 @@
 --     process, then the wire's message for each task. Last, because the hash must be final by then.
 --   result_ttl(options, default)      the ttl of a task that no worker ended
 --   milliseconds()                    Redis's own clock
+--   date()                            the same as the wire's dates are written
 --   moment(field)                     milliseconds since 1970 as Redis takes them for a score; nil where
 --     the field, which anybody may have written, is no such number
 --   is_no_hash(found)                 whether reading a task failed because its key is something else.
@@ -44,6 +45,24 @@ end
 local function milliseconds()
   local time = call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function date()
+  local time = call('TIME')
+  local floor, seconds = math.floor, tonumber(time[1])
+  -- The Gregorian calendar in years that begin with March, so that a leap day is a year's last, and
+  -- in eras of 400 years, after which it is the same again.
+  local days, of_day = floor(seconds / 86400) + 719468, seconds % 86400
+  local era = floor(days / 146097)
+  local of_era = days - era * 146097
+  local year = floor((of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365)
+  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+  local month = floor((5 * of_year + 2) / 153)
+  local day = of_year - floor((153 * month + 2) / 5) + 1
+  month = month < 10 and month + 3 or month - 9
+  year = year + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, day, floor(of_day / 3600),
+    floor(of_day % 3600 / 60), of_day % 60, tonumber(time[2]))
 end
 
 -- Worked out once: with `PEXPIRE` Redis does it each time.
