@@ -91,7 +91,7 @@ test('a server that has become a replica: enqueue is refused, a worker says so, 
 for (const [key, client, worker] of [
   ['pending', true, false],
   ['executing', false, false],
-  ['due', true, false],
+  ['due', false, true],
   ['workers', false, true],
 ]) {
   test(`a key of another type where ${key} should be: an error says so, and nothing is lost`, (t) =>

@@ -1,4 +1,3 @@
-const { randomUUID } = require('node:crypto')
 const binding = require('./binding.js')
 const {
   CALL_OPTIONS,
@@ -11,6 +10,7 @@ const check = require('./check.js')
 const { failure, kinds } = require('./client-items.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
+const { newId } = require('./new-id.js')
 const { Port } = require('./port.js')
 const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
@@ -128,10 +128,11 @@ class Client extends Emitter {
     const given = check.options(entry, MANY_OPTIONS, where)
     const name = check.name(given.function, `${where}: function`)
     const fresh = given.id === undefined
-    const id = fresh ? randomUUID() : check.name(given.id, `${where}: id`)
+    const id = fresh ? newId() : check.name(given.id, `${where}: id`)
     const args = check.args(given.args, { function: name, taskId: id })
     const place = index % MANY_CHUNK
-    const line = `[${place},${fresh ? ACKNOWLEDGE | FRESH : ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args},null,${extra(given, `${where}: `)}]`
+    const more = extra(given, `${where}: `)
+    const line = `[${place},${fresh ? ACKNOWLEDGE | FRESH : ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args}${more && `,null,${more}`}]`
     return { id, name, line }
   }
 
@@ -197,7 +198,7 @@ class Client extends Emitter {
   // The original's calls.
 
   task(name, args, callback) {
-    return this.taskwithid(randomUUID(), name, args, callback)
+    return this.taskwithid(newId(), name, args, callback)
   }
 
   taskwithid(id, name, args, callback) {
@@ -246,7 +247,7 @@ class Client extends Emitter {
     try {
       this.#mustBeOpen()
       let id
-      let more = 'null'
+      let more = ''
       let wait = NO_OPTIONS
       if (options !== undefined && options !== null) {
         const given = check.options(options, known, 'options')
@@ -255,7 +256,7 @@ class Client extends Emitter {
         if (flags & WAIT) wait = waitOptions(given)
       }
       const fresh = id === undefined
-      if (fresh) id = randomUUID()
+      if (fresh) id = newId()
       check.name(name, 'function', { taskId: id })
       return this.#send(
         fresh ? flags | FRESH : flags,
@@ -275,7 +276,8 @@ class Client extends Emitter {
     const entry = new Entry(flags & WAIT ? 'wait' : 'enqueue', id, name, giveUp)
     return this.#request(entry, signal, (token) => {
       const idText = flags & FRESH ? `"${id}"` : JSON.stringify(id)
-      const text = `[${token},${flags},${idText},${JSON.stringify(name)},${args},${timeout ?? null},${more}]`
+      const rest = timeout !== undefined || more ? `,${timeout ?? null},${more || null}` : ''
+      const text = `[${token},${flags},${idText},${JSON.stringify(name)},${args}${rest}]`
       if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
       this.#linesLength += text.length
       if (this.#linesLength > FLUSH_LENGTH) this.#flush()

@@ -22,14 +22,14 @@ const RUN_OPTIONS = ['attempts', 'backoff', 'timeout', 'resultTtl', 'removeOnSuc
 const LAST_DATE = 8.64e15
 
 /**
- * JSON for the native side of what a task asks beyond its args; `null` for a plain one.
+ * JSON for the native side of what a task asks beyond its args; empty for a plain one.
  * `where` leads the messages; a wait has a timeout of its own, so the attempt's may be called otherwise.
  */
 function extra(given, where = '', timeoutName = 'timeout') {
   const start = begin(given, where)
   const expires = moment(given.expires, `${where}expires`, ['expiresIn', 'expiresAt'])
   const options = run(given, where, timeoutName)
-  if (!start && !expires && !options) return 'null'
+  if (!start && !expires && !options) return ''
   return JSON.stringify({ ...start, ...expires, options })
 }
 

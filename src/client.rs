@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -116,14 +118,7 @@ impl Client {
             wake: Notify::new(),
             answered: Notify::new(),
         });
-        let sender = inner.clone();
-        let until = closed.clone();
-        runtime::spawn(async move {
-            tokio::select! {
-                () = sender.send() => {}
-                () = until.cancelled() => {}
-            }
-        });
+        runtime::spawn(inner.clone().send(closed.clone()));
         let client = Arc::new(Client {
             inner,
             _close: closed.drop_guard(),
@@ -215,40 +210,41 @@ impl Inner {
     }
 
     /// Sends what is handed in, batch after batch, in order.
-    async fn send(self: Arc<Self>) {
-        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-        let places = Arc::new(Mutex::new((0..IN_FLIGHT).rev().collect::<Vec<usize>>()));
+    async fn send(self: Arc<Self>, closed: CancellationToken) {
+        let mut places: Vec<usize> = (0..IN_FLIGHT).rev().collect();
+        let mut on_the_way = FuturesUnordered::new();
         loop {
-            self.wake.notified().await;
-            loop {
-                // The place first, so that what arrives while there is none joins the batch.
-                let Ok(place) = in_flight.clone().acquire_owned().await else {
-                    return;
-                };
+            // The place first, so that what arrives while there is none joins the batch.
+            while let Some(place) = places.pop() {
                 let batch = self.next_batch();
                 if batch.is_empty() {
+                    places.push(place);
                     break;
                 }
-                let bytes: usize = batch.iter().map(|it| it.request.task.bytes()).sum();
-                let inner = self.clone();
-                let places = places.clone();
-                tokio::spawn(async move {
-                    let number = lock(&places).pop().unwrap_or_default();
-                    let first = batch.first().map(|queued| queued.number);
-                    inner.send_batch(batch, number).await;
-                    {
-                        let mut outbox = lock(&inner.outbox);
-                        outbox.bytes = outbox.bytes.saturating_sub(bytes);
-                        if let Some(first) = first {
-                            outbox.sending.remove(&first);
-                        }
-                    }
-                    inner.answered.notify_waiters();
-                    lock(&places).push(number);
-                    drop(place);
-                });
+                on_the_way.push(self.carry(batch, place));
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(place) = on_the_way.next() => places.push(place),
+                () = closed.cancelled() => break,
             }
         }
+        while on_the_way.next().await.is_some() {}
+    }
+
+    async fn carry(&self, batch: Vec<Queued>, place: usize) -> usize {
+        let bytes: usize = batch.iter().map(|it| it.request.task.bytes()).sum();
+        let first = batch.first().map(|queued| queued.number);
+        self.send_batch(batch, place).await;
+        {
+            let mut outbox = lock(&self.outbox);
+            outbox.bytes = outbox.bytes.saturating_sub(bytes);
+            if let Some(first) = first {
+                outbox.sending.remove(&first);
+            }
+        }
+        self.answered.notify_waiters();
+        place
     }
 
     fn next_batch(&self) -> Vec<Queued> {

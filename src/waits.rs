@@ -113,8 +113,7 @@ impl Waits {
                 None => id.into(),
             };
             registry.schedule(&id, &mut wait);
-            let earliest = registry.timers.first_key_value().map(|(timer, _)| *timer);
-            let earliest = earliest == Some(wait.timer);
+            let earliest = registry.sleeps_until.is_none_or(|at| wait.timer.0 < at);
             let waits = registry.by_id.entry(id);
             // There is seldom a second one.
             waits.or_insert_with(|| Vec::with_capacity(1)).push(wait);
@@ -210,6 +209,7 @@ impl Waits {
                 }
                 let timer = registry.timers.first_key_value().map(|((at, _), _)| *at);
                 let next = timer.into_iter().chain(registry.foreign_until).min();
+                registry.sleeps_until = next;
                 (timed_out, next, !registry.looks.is_empty(), quiet)
             };
             if quiet {

@@ -10,12 +10,15 @@ use crate::task::{Cancelled, Dropped, Taken};
 pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     let mut result = Exchanged::default();
     let mut parts = list(answer).into_iter();
-    let mut part = || list(parts.next().unwrap_or(Value::Nil));
-    result.written = part()
-        .into_iter()
-        .map(|code| code == Value::Int(1))
-        .collect();
-    let mut taken = part().into_iter();
+    let mut part = || parts.next().unwrap_or(Value::Nil);
+    result.written = match part() {
+        Value::Int(1) => vec![true; exchange.finishes.len()],
+        each => list(each)
+            .into_iter()
+            .map(|code| code == Value::Int(1))
+            .collect(),
+    };
+    let mut taken = list(part()).into_iter();
     while let Some(id) = taken.next().and_then(bytes) {
         let mut field = || taken.next().and_then(bytes);
         result.taken.push(Taken {
@@ -28,7 +31,8 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             owner: exchange.owner.clone(),
         });
     }
-    let mut dropped = part().into_iter();
+    result.unregistered = part() == Value::Int(0);
+    let mut dropped = list(part()).into_iter();
     while let Some(id) = dropped.next().and_then(bytes) {
         let why = dropped.next().and_then(bytes).unwrap_or_default();
         result.dropped.push(Dropped {
@@ -36,8 +40,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             why: String::from_utf8_lossy(&why).into_owned(),
         });
     }
-    result.unregistered = parts.next() == Some(Value::Int(0));
-    let mut extras = list(parts.next().unwrap_or(Value::Nil)).into_iter();
+    let mut extras = list(part()).into_iter();
     while let Some(Value::Int(index)) = extras.next() {
         let (options, attempt) = (extras.next(), extras.next());
         let taken = usize::try_from(index).ok();

@@ -54,9 +54,11 @@ impl Exchange {
         keep: Keep,
         number: u64,
         repetitions: Arc<AtomicU64>,
-        finishes: Vec<Finish>,
+        mut finishes: Vec<Finish>,
         want: usize,
     ) -> Self {
+        // As the script wants them.
+        finishes.sort_by_key(|finish| !matches!(finish.end, End::Retry { .. }));
         Exchange {
             began: Instant::now(),
             now: clock::now(),
@@ -148,8 +150,10 @@ impl Broker {
             .arg(TAKE_BYTES)
             .arg(exchange.call_number(before))
             .arg(ttl(exchange.keep));
+        let mut before: Option<&Arc<str>> = None;
         for Finish { id, owner, end } in &exchange.finishes {
-            call.arg(id).arg(&**owner);
+            let same = before.replace(owner) == Some(owner);
+            call.arg(id).arg(if same { "" } else { &**owner });
             match end {
                 End::Finished(outcome, keep) => {
                     let own = if *keep == exchange.keep {
@@ -158,17 +162,13 @@ impl Broker {
                         &own_ttl(*keep)
                     };
                     match outcome {
-                        Outcome::Successful(Some(value)) => {
-                            call.arg(&*kind("v", own)).arg(value).arg("")
-                        }
-                        Outcome::Successful(None) => call.arg(&*kind("s", own)).arg("").arg(""),
+                        Outcome::Successful(Some(value)) => call.arg(&*kind("v", own)).arg(value),
+                        Outcome::Successful(None) => call.arg(&*kind("s", own)),
                         Outcome::Failed { reason, exception } => call
                             .arg(&*kind("f", own))
                             .arg(reason)
                             .arg(exception.as_deref().unwrap_or("")),
-                        Outcome::Cancelled(reason) => {
-                            call.arg(&*kind("c", own)).arg(reason).arg("")
-                        }
+                        Outcome::Cancelled(reason) => call.arg(&*kind("c", own)).arg(reason),
                     };
                 }
                 End::Retry {

@@ -66,7 +66,8 @@ struct Open {
 struct Inbox(Arc<Mailbox>);
 
 /// One line of a batch, as JavaScript writes it:
-/// `[token, flags, id, function, args, timeout of the wait or null, extra or null]`.
+/// `[token, flags, id, function, args]`, or with the timeout of the wait or null and extra or null
+/// behind that.
 #[derive(Deserialize)]
 struct Line<'a>(
     u32,
@@ -74,8 +75,8 @@ struct Line<'a>(
     String,
     String,
     #[serde(borrow)] &'a RawValue,
-    Option<f64>,
-    #[serde(borrow)] Option<Extra<'a>>,
+    #[serde(default)] Option<f64>,
+    #[serde(borrow, default)] Option<Extra<'a>>,
 );
 /// What most tasks do without. Times in milliseconds.
 #[derive(Deserialize, Default)]

@@ -79,6 +79,8 @@ pub struct Registry {
     pub by_id: HashMap<Arc<str>, Vec<Wait>>,
     pub timers: BTreeMap<Timer, Arc<str>>,
     pub sequence: u64,
+    /// When the timers are looked at next; later ones need no word of it.
+    pub sleeps_until: Option<Instant>,
     /// Ids to be looked at as soon as may be.
     pub looks: HashSet<Arc<str>>,
     pub hears_replies: bool,

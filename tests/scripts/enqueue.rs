@@ -221,7 +221,7 @@ fn nothing_is_written_where_a_key_has_another_type() {
     assert_eq!(enqueue(redis, "t0", &[plain("a")]), [-1]);
     run::<()>(redis, "DEL q:sent:me");
     run::<()>(redis, "HSET q:task:b owner w:1");
-    run::<()>(redis, "HSET q:worker:w queue q");
+    run::<()>(redis, "HSET q:worker:w repeated 0");
     let finish = Exchange {
         outcomes: &[["b", "w:1", "v-", "1", ""]],
         want: "1",
@@ -241,9 +241,7 @@ fn nothing_is_written_where_a_key_has_another_type() {
         };
         if wrong != "q:executing" {
             let extra = format!("|@{FUTURE}||");
-            let args = [
-                "q:task:", "t0", "q:wake", "0", "", "d", "f", "{}", "", &extra,
-            ];
+            let args = ["q:task:", "t0", "q:wake", "0", "d", "f", "{}", "", &extra];
             let keys = ["q:pending", "q:due", "q:sent:me"];
             refused(try_call(redis, ENQUEUE, &keys, &args), "enqueue");
         }

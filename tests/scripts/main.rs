@@ -138,7 +138,7 @@ impl Exchanged {
 /// An exchange of a worker that lives.
 fn exchange(redis: &mut Connection, it: Exchange) -> Exchanged {
     let key = worker_key(it);
-    run::<()>(redis, &format!("HSET {key} registered t"));
+    run::<()>(redis, &format!("HSETNX {key} repeated 0"));
     let exchanged = exchange_dead(redis, it);
     run::<()>(redis, &format!("DEL {key}"));
     exchanged
@@ -152,11 +152,20 @@ fn worker_key(it: Exchange) -> String {
 /// An exchange of a worker that has no key.
 fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let answer = try_exchange(redis, it).expect("the script runs");
-    type Texts = Vec<Option<String>>;
-    type Answer = (Vec<i64>, Texts, Texts, i64, Texts);
-    let (written, taken, dropped, alive, extras): Answer =
+    type Texts = Option<Vec<Option<String>>>;
+    type Answer = (Value, Texts, i64, Texts, Texts);
+    let (each, taken, alive, dropped, extras): Answer =
         redis::from_redis_value(answer).expect("the answer is what the head says");
+    let mut written = vec![1; it.outcomes.len()];
+    if each != Value::Int(1) {
+        let each: Vec<i64> = redis::from_redis_value(each).expect("a number for each");
+        for (place, code) in retries_first(it.outcomes).into_iter().zip(each) {
+            written[place] = code;
+        }
+        assert!(written.contains(&0), "{written:?} is to be said shorter");
+    }
     let groups = |texts: Texts, size| -> Vec<Vec<String>> {
+        let texts = texts.unwrap_or_default();
         assert_eq!(texts.len() % size, 0, "{texts:?}");
         let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
         texts.chunks(size).map(<[String]>::to_vec).collect()
@@ -194,10 +203,26 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
         &number,
         DAY,
     ];
-    let args = [&head[..], &it.outcomes.concat()].concat();
+    let mut args = head.to_vec();
+    for place in retries_first(it.outcomes) {
+        let ran = &it.outcomes[place];
+        let length = match ran[2].chars().next() {
+            Some('s') => 3,
+            Some('v' | 'c') => 4,
+            _ => 5,
+        };
+        args.extend(&ran[..length]);
+    }
     let key = worker_key(it);
     let keys = ["q:pending", "q:executing", "q:due", &key];
     try_call(redis, EXCHANGE, &keys, &args)
+}
+
+/// The places of outcomes in the order in which the script wants them.
+fn retries_first(outcomes: &[Ran]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..outcomes.len()).collect();
+    places.sort_by_key(|place| !outcomes[*place][2].starts_with('r'));
+    places
 }
 
 /// Under which conditions tasks go back: after how many lost runs one is given up, and '1' for

@@ -243,7 +243,8 @@ fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
     );
 }
 
-/// The list is read from either end, in windows that grow to 512.
+/// The list is read from either end, in windows that grow to 512; where most of what was read goes,
+/// it is cut off and the rest put back, else each is overwritten.
 #[test]
 fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_order() {
     let server = Server::start();
@@ -257,6 +258,10 @@ fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_o
         ],
         vec![0, 500, 1000, 1500, 1999],
         (0..100).map(|place| place * 19).collect(),
+        (0..100).map(|place| place * 3).chain(1800..1900).collect(),
+        (1900..2000).collect(),
+        (1000..2000).filter(|place| place % 3 > 0).collect(),
+        (0..2000).rev().collect(),
     ] {
         run::<()>(redis, "FLUSHALL");
         let mut list: Vec<String> = (0..length).map(|place| place.to_string()).collect();

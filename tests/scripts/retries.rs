@@ -165,3 +165,24 @@ fn an_expiry_that_is_no_number_does_not_keep_the_rest_of_an_exchange_from_being_
         ]
     );
 }
+
+#[test]
+fn a_retry_changes_nothing_where_it_has_no_place_to_go() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b"]);
+    exchange(redis, TAKE);
+    for wrong in ["q:pending", "q:due"] {
+        run::<()>(redis, &format!("SET {wrong} text"));
+        let before = contents(redis);
+        let outcomes = [["b", "w:1", "s", "", ""], ["a", "w:1", "r2", "why", "5"]];
+        let it = Exchange {
+            outcomes: &outcomes,
+            ..WRITE
+        };
+        let error = try_exchange(redis, it).expect_err("no place");
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+        assert_eq!(contents(redis), before);
+        run::<()>(redis, &format!("DEL {wrong}"));
+    }
+}

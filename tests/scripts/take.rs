@@ -293,7 +293,7 @@ fn a_call_that_comes_after_its_own_repetition_takes_nothing_also_once_the_key_is
     let server = Server::start();
     let redis = &mut server.connect();
     pending(redis, &["a", "b", "c"]);
-    run::<()>(redis, "HSET q:worker:w registered t");
+    run::<()>(redis, "HSET q:worker:w repeated 0");
     let one = Exchange { want: "1", ..TAKE };
     let repeated = Exchange {
         repeated: "1",

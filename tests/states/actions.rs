@@ -185,12 +185,14 @@ impl World {
         let owner: Arc<str> = format!("{}:{}", it.uuid, it.exchanges).into();
         let (uuid, alive) = (it.uuid.clone(), it.alive);
         let count = ends.len().min(it.held.len());
-        let held: Vec<_> = it.held.drain(..count).collect();
+        let mut held: Vec<_> = it.held.drain(..count).zip(ends).collect();
+        // As an exchange has them.
+        held.sort_by_key(|(_, ending)| !matches!(end(**ending, 1), End::Retry { .. }));
         let mut expected = Expected::default();
         let mut pending = before.pending.clone();
         let mut written = Vec::new();
         let mut finishes = Vec::new();
-        for ((id, token, attempt), ending) in held.into_iter().zip(ends) {
+        for ((id, token, attempt), ending) in held {
             let end = end(*ending, attempt);
             let ours = before.field(&id, "owner") == Some(&*token);
             written.push(ours);

@@ -23,8 +23,6 @@
 -- for its tasks would not do: they may have run, and have been removed.
 local call = redis.call
 local prefix, now = ARGV[1], ARGV[2]
-call('LLEN', KEYS[1]) -- keys of another type: fail before anything is written
-call('ZCARD', KEYS[2])
 local answers = {}
 
 local latest = call('HGET', KEYS[3], ARGV[4])
@@ -105,6 +103,9 @@ for i = 5, #ARGV, 5 do
 end
 
 local wake = false
+if #put_off > 0 then
+  call('LLEN', KEYS[1]) -- a key of another type: fail before anything is written
+end
 for _, entry in ipairs(put_off) do
   call('ZADD', KEYS[2], entry[2], entry[1])
   wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]

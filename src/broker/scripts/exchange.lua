@@ -17,16 +17,18 @@
 -- ARGV[8]  number of this call: a thousand for each exchange of this worker, and one for each time
 --          that this one was sent before
 -- ARGV[9]  the worker's own ttl: of a task that has expired, and of those that say no other
--- ARGV[10…] five for each task that ran: id, owner, kind, a, b. Kinds:
---          v, s, f, c as settle.lua has them; a ttl of the task's own follows the letter, - for ever
---          r to be run again: a = why, b = milliseconds until then; the next attempt's number
+-- ARGV[10…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
+--          kind has. Those to be run again come first. Kinds:
+--          v a, s, f a b, c a as settle.lua has them; a ttl of the task's own follows the letter, -
+--          for ever
+--          r a b: to be run again, a = why, b = milliseconds until then; the next attempt's number
 --          follows the letter
 --
--- Returns { for each of them 1 (written) or 0 (this owner has lost the task),
+-- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
 --           taken: id, function, args, pending-created of each, flat, oldest first
---           dropped: id, why (missing | finished | executing | not a hash), flat
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
---           for those taken that have options: which of them, options, attempt, flat }
+--           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
+--           nil, or for those taken that have options: which of them, options, attempt, flat }
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
@@ -41,10 +43,26 @@ if now == '' then
 end
 local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] % 1000 > 0
 
--- Keys of another type: fail before anything is written.
-call('LLEN', pending)
+-- Keys of another type: fail before anything is written. The others are looked at where they are
+-- needed.
 call('LLEN', executing)
-call('ZCARD', due)
+local alive, ids = 1, {}
+if want > 0 or repeated then
+  local latest = call('HGET', KEYS[4], 'repeated')
+  if not latest then
+    alive = 0
+  elseif tonumber(latest) > tonumber(ARGV[8]) then
+    want = 0
+  elseif repeated then
+    call('HSET', KEYS[4], 'repeated', ARGV[8])
+  end
+  if alive == 0 then
+    want = 0
+  end
+  if want > 0 then
+    ids = call('LRANGE', pending, -want, -1)
+  end
+end
 
 local KEPT_ERRORS = 10
 
@@ -86,23 +104,39 @@ local function taken_again(key, id)
     and not call('ZSCORE', due, 'start:' .. id)
 end
 
-local written, through = {}, {}
-local outcomes = 0
-for i = 10, #ARGV, 5 do
-  local id, kind, rest = ARGV[i], ARGV[i + 2], ''
+local written, through, outcomes, all = {}, {}, 0, 1
+local at, last, holder, retries = 10, #ARGV, nil, false
+while at <= last do
+  local id, kind, rest, a, b = ARGV[at], ARGV[at + 2], '', '', ''
+  if ARGV[at + 1] ~= '' then
+    holder = ARGV[at + 1]
+  end
   if #kind > 1 then
     kind, rest = string.sub(kind, 1, 1), string.sub(kind, 2)
+  end
+  at = at + 3
+  if kind ~= 's' then
+    a = ARGV[at]
+    at = at + 1
+  end
+  if kind == 'f' or kind == 'r' then
+    b = ARGV[at]
+    at = at + 1
+  end
+  if kind == 'r' and not retries then
+    call('LLEN', pending)
+    call('ZCARD', due)
+    retries = true
   end
   local key = prefix .. id
   local found = try('HMGET', key, 'owner', 'reply-to', 'options')
   local answer = 0
-  outcomes = outcomes + 1
-  if found[1] and found[1] == ARGV[i + 1] then
+  if found[1] and found[1] == holder then
     if kind == 'r' then
-      run_again(key, id, found[2], ARGV[i + 3], rest, ARGV[i + 4])
+      run_again(key, id, found[2], a, rest, b)
     else
       local ttl = rest == '' and ARGV[9] or rest == '-' and '' or rest
-      settle(key, id, now, found[2], ttl, kind, ARGV[i + 3], ARGV[i + 4])
+      settle(key, id, now, found[2], ttl, kind, a, b)
       if found[3] then
         call('HDEL', key, 'cancel') -- which came too late
       end
@@ -123,25 +157,20 @@ for i = 10, #ARGV, 5 do
     end
     answer = 1
   end
+  outcomes = outcomes + 1
   written[outcomes] = answer
+  all = math.min(all, answer)
 end
 take_out(executing, through)
-
-local taken, dropped, extras = {}, {}, {}
-local alive = 1
-if want > 0 or repeated then
-  local own = call('HMGET', KEYS[4], 'registered', 'repeated')
-  alive = own[1] and 1 or 0
-  if own[2] and tonumber(own[2]) > tonumber(ARGV[8]) then
-    want = 0
-  elseif repeated and own[1] then
-    call('HSET', KEYS[4], 'repeated', ARGV[8])
-  end
+if retries and #ids < want then
+  ids = call('LRANGE', pending, -want, -1) -- one that is to be run again at once may be among them
 end
+
+local taken, dropped, extras = {}, false, false -- false, not nil: the answer must have no holes
 
 local function finish()
   announce(ARGV[2], ARGV[3])
-  return { written, taken, dropped, alive, extras }
+  return { all == 1 and 1 or written, taken, alive, dropped, extras }
 end
 
 local fields = 0
@@ -152,6 +181,7 @@ local function take(id, found, options, attempt)
   taken[fields + 4] = found[3]
   fields = fields + 4
   if options then
+    extras = extras or {}
     local last = #extras
     extras[last + 1] = fields / 4 - 1
     extras[last + 2] = options
@@ -188,15 +218,14 @@ local function ends(key, id, options)
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
         expires and 'expired: ' .. which .. ' had not begun by then'
           or 'expires can\'t be used: expected milliseconds since 1970', '')
-      call('ZREM', due, 'expire:' .. id)
+      try('ZREM', due, 'expire:' .. id) -- of another type: then there is none
       return true
     end
-    call('ZREM', due, 'expire:' .. id)
+    try('ZREM', due, 'expire:' .. id)
   end
   return false, more[1]
 end
 
-local ids = want > 0 and alive == 1 and call('LRANGE', pending, -want, -1) or {}
 local started, mine, bytes, left = {}, {}, 0, #ids
 while left > 0 and bytes < budget do
   local id = ids[left]
@@ -226,6 +255,7 @@ while left > 0 and bytes < budget do
     take(id, found, found[5], attempt)
     bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
+    dropped = dropped or {}
     dropped[#dropped + 1] = id
     dropped[#dropped + 1] = why
   end

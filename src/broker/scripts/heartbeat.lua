@@ -13,9 +13,7 @@
 -- One step, because a worker that has a key must be among the workers: there its death is noticed.
 local there = redis.call('EXISTS', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-if there == 0 then
-  redis.call('HSET', KEYS[1], 'repeated', ARGV[3])
-end
+redis.call('HSETNX', KEYS[1], 'repeated', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -65,15 +65,18 @@ local function date()
     floor(of_day % 3600 / 60), of_day % 60, tonumber(time[2]))
 end
 
--- Worked out once: with `PEXPIRE` Redis does it each time.
+-- Several are given the same moment, worked out once: with `PEXPIRE` Redis does it each time.
 local moments = {}
-local function from_now(ttl)
+local function expire(key, ttl)
+  if #settled == 0 then
+    return call('PEXPIRE', key, ttl)
+  end
   local at = moments[ttl]
   if not at then
     at = string.format('%.0f', milliseconds() + ttl)
     moments[ttl] = at
   end
-  return at
+  call('PEXPIREAT', key, at)
 end
 
 local function moment(field)
@@ -137,7 +140,7 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
   if ttl == '0' and not reply_to then
     call('DEL', key)
   elseif ttl ~= '' then
-    call('PEXPIREAT', key, from_now(ttl == '0' and REREAD or ttl))
+    expire(key, ttl == '0' and REREAD or ttl)
   end
   settled[#settled + 1] = key
   if not reply_to then
@@ -168,11 +171,11 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
 end
 
 local function announce(results, reply_prefix)
-  for _, address in ipairs(addresses) do
-    call('PUBLISH', reply_prefix .. address, table.concat(replies[address]))
+  for i = 1, #addresses do
+    call('PUBLISH', reply_prefix .. addresses[i], table.concat(replies[addresses[i]]))
   end
-  for _, key in ipairs(settled) do
-    call('PUBLISH', results, key)
+  for i = 1, #settled do
+    call('PUBLISH', results, settled[i])
   end
 end
 
@@ -187,71 +190,76 @@ local function result_ttl(options, default)
 end
 
 -- One by one where they are few. Where they are many, `LREM` would go through the list again for
--- each. A short one is written anew without them. Of a longer one the ends are read, by turns and
--- further in each time, until all are found: the oldest are at one end, and what has just begun at the
--- other, however much has been running for long. What is found is overwritten, and taken out in one go.
-local FEW, WINDOW, GONE = 4, 512, ''
+-- each, so its ends are read, by turns and further in each time, until all are found: the oldest
+-- are at one end, and what has just begun at the other, however much has been running for long.
+local FEW, WINDOW, GONE, PUSHED = 4, 512, '', 1000
+
+-- `read` is one end of a list, from its end inwards, with false for each of the `found` that go.
+-- Cut off, and what stays put back; or, where that is much more, each overwritten and taken out.
+local function cut(list, read, found, oldest)
+  if found == 0 then
+    return
+  end
+  if #read > 4 * found then
+    for i = 1, #read do
+      if not read[i] then
+        call('LSET', list, oldest and -i or i - 1, GONE)
+      end
+    end
+    call('LREM', list, oldest and -found or found, GONE)
+    return
+  end
+  call('LTRIM', list, oldest and 0 or #read, oldest and -#read - 1 or -1)
+  local stay = {}
+  for i = #read, 1, -1 do
+    if read[i] then
+      stay[#stay + 1] = read[i]
+    end
+  end
+  for i = 1, #stay, PUSHED do
+    call(oldest and 'RPUSH' or 'LPUSH', list, unpack(stay, i, math.min(i + PUSHED - 1, #stay)))
+  end
+end
 
 local function take_out(list, ids)
   if #ids <= FEW then
-    for _, id in ipairs(ids) do
-      call('LREM', list, -1, id)
+    for i = 1, #ids do
+      call('LREM', list, -1, ids[i])
     end
     return
   end
   local wanted, left = {}, 0
-  for _, id in ipairs(ids) do
-    if not wanted[id] then
-      wanted[id] = true
+  for i = 1, #ids do
+    if not wanted[ids[i]] then
+      wanted[ids[i]] = true
       left = left + 1
     end
   end
-  local length = call('LLEN', list)
-  if length <= WINDOW then
-    local kept = {}
-    for _, id in ipairs(call('LRANGE', list, 0, -1)) do
+  local length, size, old, young, found = call('LLEN', list), left, {}, {}, { 0, 0 }
+  while left > 0 and #old + #young < length do
+    local unread, read, side = length - #old - #young, old, 1
+    size = math.min(size, unread)
+    local window
+    if #old <= #young then
+      window = call('LRANGE', list, -#old - size, -#old - 1)
+    else
+      window = call('LRANGE', list, #young, #young + size - 1)
+      read, side = young, 2
+    end
+    for i = 1, size do
+      local id = window[side == 1 and size + 1 - i or i]
       if wanted[id] then
         wanted[id] = nil
-      else
-        kept[#kept + 1] = id
+        left = left - 1
+        found[side] = found[side] + 1
+        id = false
       end
+      read[#read + 1] = id
     end
-    if #kept < length then
-      call('DEL', list)
-      if #kept > 0 then
-        call('RPUSH', list, unpack(kept))
-      end
-    end
-    return
-  end
-  local first, last, oldest_next = 0, length - 1, true
-  local old, young, size = 0, 0, math.min(2 * left, WINDOW)
-  while left > 0 and first <= last do
-    local from = oldest_next and math.max(first, last - size + 1) or first
-    local window = call('LRANGE', list, from, math.min(last, from + size - 1))
-    local found = 0
-    for i = #window, 1, -1 do
-      if wanted[window[i]] then
-        wanted[window[i]] = nil
-        call('LSET', list, from + i - 1, GONE)
-        found = found + 1
-      end
-    end
-    left = left - found
-    if oldest_next then
-      last, old = from - 1, old + found
-    else
-      first, young = from + #window, young + found
-    end
-    oldest_next = not oldest_next
     size = math.min(2 * size, WINDOW)
   end
-  if old > 0 then
-    call('LREM', list, -old, GONE)
-  end
-  if young > 0 then
-    call('LREM', list, young, GONE)
-  end
+  cut(list, old, found[1], true)
+  cut(list, young, found[2], false)
 end
 
 local function withdraw(due, pending, id)
