@@ -192,29 +192,26 @@ end
 -- One by one where they are few. Where they are many, `LREM` would go through the list again for
 -- each, so its ends are read, by turns and further in each time, until all are found: the oldest
 -- are at one end, and what has just begun at the other, however much has been running for long.
-local FEW, WINDOW, GONE, PUSHED = 4, 512, '', 1000
+local FEW, WINDOW, SPARSE, GONE, PUSHED = 4, 512, 4, '', 1000
 
--- `read` is one end of a list, from its end inwards, with false for each of the `found` that go.
--- Cut off, and what stays put back; or, where that is much more, each overwritten and taken out.
-local function cut(list, read, found, oldest)
-  if found == 0 then
+-- One end of the list, as far as it was read: cut off, and what stays put back; or, where much more
+-- was read than goes, each of those overwritten and taken out.
+local function cut(list, side, oldest)
+  local gone = #side.gone
+  if gone == 0 then
     return
   end
-  if #read > 4 * found then
-    for i = 1, #read do
-      if not read[i] then
-        call('LSET', list, oldest and -i or i - 1, GONE)
-      end
+  if side.read > SPARSE * gone then
+    for i = 1, gone do
+      call('LSET', list, oldest and -side.gone[i] or side.gone[i] - 1, GONE)
     end
-    call('LREM', list, oldest and -found or found, GONE)
+    call('LREM', list, oldest and -gone or gone, GONE)
     return
   end
-  call('LTRIM', list, oldest and 0 or #read, oldest and -#read - 1 or -1)
+  call('LTRIM', list, oldest and 0 or side.read, oldest and -side.read - 1 or -1)
   local stay = {}
-  for i = #read, 1, -1 do
-    if read[i] then
-      stay[#stay + 1] = read[i]
-    end
+  for i = #side.stay, 1, -1 do
+    stay[#stay + 1] = side.stay[i]
   end
   for i = 1, #stay, PUSHED do
     call(oldest and 'RPUSH' or 'LPUSH', list, unpack(stay, i, math.min(i + PUSHED - 1, #stay)))
@@ -235,31 +232,37 @@ local function take_out(list, ids)
       left = left + 1
     end
   end
-  local length, size, old, young, found = call('LLEN', list), left, {}, {}, { 0, 0 }
-  while left > 0 and #old + #young < length do
-    local unread, read, side = length - #old - #young, old, 1
+  -- From the end inwards: how many were read, the places of those that go, and what stays, as far as it
+  -- may have to be put back.
+  local old, young = { read = 0, gone = {}, stay = {} }, { read = 0, gone = {}, stay = {} }
+  local unread, size = call('LLEN', list), left
+  while left > 0 and unread > 0 do
     size = math.min(size, unread)
-    local window
-    if #old <= #young then
-      window = call('LRANGE', list, -#old - size, -#old - 1)
+    local side, window, first, last, step
+    if old.read <= young.read then
+      side, first, last, step = old, size, 1, -1
+      window = call('LRANGE', list, -old.read - size, -old.read - 1)
     else
-      window = call('LRANGE', list, #young, #young + size - 1)
-      read, side = young, 2
+      side, first, last, step = young, 1, size, 1
+      window = call('LRANGE', list, young.read, young.read + size - 1)
     end
-    for i = 1, size do
-      local id = window[side == 1 and size + 1 - i or i]
+    local few = side.read < SPARSE * #ids
+    for i = first, last, step do
+      local id = window[i]
       if wanted[id] then
         wanted[id] = nil
         left = left - 1
-        found[side] = found[side] + 1
-        id = false
+        side.gone[#side.gone + 1] = side.read + math.abs(i - first) + 1
+      elseif few then
+        side.stay[#side.stay + 1] = id
       end
-      read[#read + 1] = id
     end
+    side.read = side.read + size
+    unread = unread - size
     size = math.min(2 * size, WINDOW)
   end
-  cut(list, old, found[1], true)
-  cut(list, young, found[2], false)
+  cut(list, old, true)
+  cut(list, young, false)
 end
 
 local function withdraw(due, pending, id)
