@@ -94,7 +94,10 @@ test('what a worker handed back late stays where it is by then', async (t) => {
   await straight.enqueue('hold', {}, { id: 'a' })
   await until(() => worker.health().running === 1, 'it runs')
   proxy.keep()
+  // Else it might just manage to hand back over another connection in its last moment.
+  proxy.refuse()
   await assert.rejects(worker.close({ timeout: 0 }), { code: 'ERR_CONNECTION' })
+  proxy.plug()
   const taken = (await state(raw, queue))['task:a'].hash
   assert.equal(taken.state, 'executing')
   await raw.send('HSET', `${queue}:task:a`, 'owner', 'somebody else')

@@ -45,6 +45,11 @@ class FailingNetwork {
     for (const pair of this.#pairs) pair.kept ??= []
   }
 
+  /** From here on there are no new connections, until it is plugged in again. */
+  refuse() {
+    this.#mode = 'refuse'
+  }
+
   /** Hands in what was kept, late: how many requests or parts of them that were. */
   deliver() {
     let count = 0
