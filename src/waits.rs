@@ -106,19 +106,19 @@ impl Waits {
     }
 
     pub fn add(&self, id: &str, mut wait: Wait) {
-        let (earliest, subscribe) = {
+        let (sooner, subscribe) = {
             let mut registry = lock(&self.registry);
             let id: Arc<str> = match registry.by_id.get_key_value(id) {
                 Some((id, _)) => id.clone(),
                 None => id.into(),
             };
             registry.schedule(&id, &mut wait);
-            let earliest = registry.sleeps_until.is_none_or(|at| wait.timer.0 < at);
+            let sooner = registry.sleeps_until.is_none_or(|at| wait.timer.0 < at);
             let waits = registry.by_id.entry(id);
             // There is seldom a second one.
             waits.or_insert_with(|| Vec::with_capacity(1)).push(wait);
             (
-                earliest,
+                sooner,
                 !std::mem::replace(&mut registry.hears_replies, true),
             )
         };
@@ -126,7 +126,7 @@ impl Waits {
             self.broker
                 .listen_for_replies(&self.address, self.listener());
         }
-        if earliest {
+        if sooner {
             self.rescheduled.notify_one();
         }
     }
