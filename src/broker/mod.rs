@@ -167,16 +167,22 @@ impl Broker {
 
     /// Loads the script once a connection. Where that fails the call itself says what is wrong.
     async fn load_enqueue(&self, deadline: Instant) {
-        // An earlier batch may have more patience than this one.
-        let Ok(mut loaded) = timeout_at(deadline, self.enqueue_loaded.lock()).await else {
-            return;
+        let load = async {
+            // An earlier batch may have more patience than this one.
+            let mut loaded = self.enqueue_loaded.lock().await;
+            if let Ok((mut connection, epoch)) = self.link.commands(Some(deadline)).await
+                && *loaded != epoch
+            {
+                let done = tokio::select! {
+                    answer = ENQUEUE.load_async(&mut connection) => answer.is_ok(),
+                    () = self.link.lost(epoch) => false,
+                };
+                if done {
+                    *loaded = epoch;
+                }
+            }
         };
-        if let Ok((mut connection, epoch)) = self.link.commands(Some(deadline)).await
-            && *loaded != epoch
-            && ENQUEUE.load_async(&mut connection).await.is_ok()
-        {
-            *loaded = epoch;
-        }
+        let _ = timeout_at(deadline, load).await;
     }
 
     /// `executing` → `pending`, first in line: what was taken and will not be run to an end.
