@@ -315,7 +315,8 @@ declare namespace dothis {
   interface WorkerOptions extends RunOptions {
     /**
      * How many tasks it runs at a time: for handlers that wait (for a database, for HTTP) a hundred or more, for
-     * handlers that compute, 1. Default 10, at most 100,000.
+     * handlers that compute, 1. Default 10, at most 100,000. While its handlers are quick and more is pending, it holds
+     * up to 64 tasks more, which go back to the queue where they find no slot within ten milliseconds.
      */
     concurrency?: number
     /**
@@ -555,7 +556,7 @@ declare namespace dothis {
     reason?: string
     /** Tasks whose handlers are running. */
     running: number
-    /** Tasks taken whose handlers have not begun. */
+    /** Tasks taken whose handlers have not begun, those that wait for a slot among them. */
     ready: number
     /** How often `dropped` happened. */
     dropped: number

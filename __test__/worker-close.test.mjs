@@ -1,11 +1,11 @@
 // Closing a worker: what runs may finish, what has not begun goes back, in order, and nothing is lost.
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
-import { LIMIT_MS, snapshot, withRedis } from './support/index.mjs'
+import { snapshot, withRedis } from './support/index.mjs'
 import { gate, open, outcome, until } from './support/open.mjs'
+import { untilSync } from './support/until.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -15,18 +15,6 @@ const waiting = (name, args = '{}') => ({
   hash: { function: name, state: 'pending', args, 'pending-created': '<time>' },
 })
 const runs = (worker, count) => until(() => worker.health().running === count, `${count} tasks run`)
-
-/** Asks Redis from a handler that keeps the event loop to itself. */
-function untilSync(command, answer) {
-  const deadline = Date.now() + LIMIT_MS
-  while (
-    execFileSync('redis-cli', ['-u', redis.url, ...command])
-      .toString()
-      .trim() !== answer
-  ) {
-    if (Date.now() > deadline) throw new Error(`${command.join(' ')} was not ${answer} in time`)
-  }
-}
 
 test('close lets what runs finish, takes nothing more, and leaves the rest pending', async (t) => {
   const client = open(t, redis.url)
@@ -80,7 +68,7 @@ test('what was taken and has not begun goes back first in line, in order, as it 
         ready = worker.health().ready
         closed = worker.close()
         // While this handler keeps the loop to itself, whatever has not begun goes back.
-        untilSync(['LLEN', `${client.queue}:executing`], String(worker.health().running))
+        untilSync(redis, ['LLEN', `${client.queue}:executing`], String(worker.health().running))
         return 'done'
       },
       rest: (_args, { id }) => begun.push(id),

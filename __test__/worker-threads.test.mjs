@@ -37,6 +37,8 @@ function connected(t) {
   return client
 }
 
+/** What a task has whose run was lost. */
+const LOST = { lost: '1', options: '{}' }
 const hash = (fields) => ({ hash: { function: 'hold', args: '{}', 'pending-created': '<time>', ...fields } })
 const finished = (value, fields) => ({
   ...hash({
@@ -155,7 +157,7 @@ test('so does a thread that calls process.exit, or dies of an uncaught exception
   const exit = once(one, 'exit')
   one.postMessage('now')
   assert.deepEqual(await within(exit), [4])
-  await assertAllAreHandedBack(exits, { lost: '1' })
+  await assertAllAreHandedBack(exits, LOST)
 
   const throws = connected(t)
   const other = await midway(
@@ -168,7 +170,7 @@ test('so does a thread that calls process.exit, or dies of an uncaught exception
   other.postMessage('now')
   assert.match((await within(died))[0].message, /on purpose/)
   assert.equal(await within(gone), 1)
-  await assertAllAreHandedBack(throws, { lost: '1' })
+  await assertAllAreHandedBack(throws, LOST)
 })
 
 test('what a thread waits for ends with it; the waits of other threads do not', async (t) => {

@@ -287,7 +287,7 @@ class Worker extends Emitter {
     const lines = this.#outcomes
     this.#outcomes = []
     this.#outcomesLength = 0
-    this.#native.finish(`[${lines.join(',')}]`)
+    if (this.#native.finish(`[${lines.join(',')}]`)) setImmediate(this.#port.wake)
   }
 }
 

@@ -80,6 +80,8 @@ pub struct Taken {
     pub options: Option<Vec<u8>>,
     /// Which attempt this is, where it is not the first.
     pub attempt: Option<Vec<u8>>,
+    /// Whether a worker has died over it.
+    pub lost: bool,
     /// The token without which nobody can finish this run.
     pub owner: Arc<str>,
 }

@@ -15,9 +15,12 @@ export async function state(raw, queue) {
   return Object.fromEntries(Object.entries(found).filter(([name]) => !BOOKKEEPING.test(name)))
 }
 
-/** A task that a producer of dothis has put in and that waits. */
+/** A task that a producer of dothis has put in and that waits. One that was lost is looked at more closely. */
 export function pendingTask(name, fields = {}) {
-  return { hash: { function: name, state: 'pending', args: '{}', 'pending-created': '<time>', ...fields } }
+  const lost = fields.lost === undefined ? {} : { options: '{}' }
+  return {
+    hash: { function: name, state: 'pending', args: '{}', 'pending-created': '<time>', ...lost, ...fields },
+  }
 }
 
 /** The same once it has run. */

@@ -28,6 +28,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             created: field(),
             options: None,
             attempt: None,
+            lost: false,
             owner: exchange.owner.clone(),
         });
     }
@@ -42,11 +43,12 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     }
     let mut extras = list(part()).into_iter();
     while let Some(Value::Int(index)) = extras.next() {
-        let (options, attempt) = (extras.next(), extras.next());
+        let (options, attempt, lost) = (extras.next(), extras.next(), extras.next());
         let taken = usize::try_from(index).ok();
         if let Some(task) = taken.and_then(|index| result.taken.get_mut(index)) {
             task.options = options.and_then(bytes);
             task.attempt = attempt.and_then(bytes);
+            task.lost = lost.and_then(bytes).is_some();
         }
     }
     let bytes: usize = result

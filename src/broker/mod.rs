@@ -191,7 +191,7 @@ impl Broker {
         &self,
         tasks: &[Owned],
         conditions: Release,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(usize, usize)> {
         let now = clock::now();
         let limit = conditions
@@ -200,7 +200,7 @@ impl Broker {
         let mut sum = (0, 0);
         for chunk in tasks.chunks(CHUNK).rev() {
             let (back, ended): (usize, usize) = self
-                .call(Some(deadline), |connection, _| {
+                .call(deadline, |connection, _| {
                     let keys = [&self.keys.pending, &self.keys.executing, &self.keys.due];
                     let mut call = call::script(&RELEASE, &keys);
                     call.arg(&self.keys.task_prefix)

@@ -59,6 +59,11 @@ impl Mailbox {
         self.rouse(&mut lock(&self.state));
     }
 
+    /// Whether JavaScript is to pull without being woken: it is here already, and nothing has woken it.
+    pub fn claim(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).awake, true)
+    }
+
     fn rouse(&self, state: &mut State) {
         if !std::mem::replace(&mut state.awake, true) {
             // Fails only while the environment is torn down, when nobody listens any more.

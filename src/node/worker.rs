@@ -188,29 +188,27 @@ impl NativeWorker {
 
     /// Hands in outcomes: a JSON array of lines.
     #[napi(catch_unwind)]
-    pub fn finish(&self, batch: String) -> napi::Result<()> {
+    pub fn finish(&self, batch: String) -> napi::Result<bool> {
         let lines: Vec<Line> = serde_json::from_str(&batch)
             .map_err(|error| napi::Error::from_reason(format!("ERR_ARGS: {error}")))?;
         let Some(worker) = self.worker() else {
-            return Ok(());
+            return Ok(false);
         };
-        worker.finish(
-            lines
-                .into_iter()
-                .map(|Line(run, kind, reason, exception, value)| {
-                    let outcome = match kind {
-                        VALUE => self.successful(value.get()),
-                        NO_VALUE => Outcome::Successful(None),
-                        _ => Outcome::Failed {
-                            reason: reason.unwrap_or_default(),
-                            exception,
-                        },
-                    };
-                    let again = kind == FAILURE;
-                    (run, Ran { outcome, again })
-                }),
-        );
-        Ok(())
+        let more = worker.finish(lines.into_iter().map(
+            |Line(run, kind, reason, exception, value)| {
+                let outcome = match kind {
+                    VALUE => self.successful(value.get()),
+                    NO_VALUE => Outcome::Successful(None),
+                    _ => Outcome::Failed {
+                        reason: reason.unwrap_or_default(),
+                        exception,
+                    },
+                };
+                let again = kind == FAILURE;
+                (run, Ran { outcome, again })
+            },
+        ));
+        Ok(more && self.mailbox.claim())
     }
 
     fn successful(&self, value: &str) -> Outcome {
@@ -245,6 +243,8 @@ impl NativeWorker {
         let Some(worker) = self.worker() else {
             return;
         };
+        // At once: not even what is ready begins after the call.
+        worker.stop_taking();
         let held = self.worker.clone();
         let mailbox = self.mailbox.clone();
         runtime::spawn(async move {

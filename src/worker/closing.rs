@@ -114,7 +114,10 @@ async fn release(shared: &Shared, tasks: &[Owned], crashed: bool) -> Result<(), 
         lost: crashed.then_some(shared.options.max_deliveries),
         dead: false,
     };
-    let released = shared.broker.release(tasks, conditions, deadline).await;
+    let released = shared
+        .broker
+        .release(tasks, conditions, Some(deadline))
+        .await;
     released.map(|_| ())
 }
 

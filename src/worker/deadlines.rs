@@ -11,8 +11,7 @@ pub async fn run(shared: &Shared) {
         for (run, timeout) in timed_out {
             shared.handlers.abort(run, &Abort::TimedOut(timeout));
         }
-        shared.work.notify_one();
-        shared.left.notify_one();
+        shared.freed();
         tokio::select! {
             () = async { match next {
                 Some(at) => sleep_until(at).await,

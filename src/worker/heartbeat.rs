@@ -53,6 +53,12 @@ pub async fn run(shared: &Shared) {
                 }
                 let counted_as_dead = !was_there && !first;
                 first = false;
+                if counted_as_dead {
+                    shared.slots.doubt();
+                    shared.surplus.notify_one();
+                } else {
+                    shared.freed(); // What waited for this.
+                }
                 if counted_as_dead || looked.elapsed() >= look_every {
                     let age = if counted_as_dead {
                         Duration::ZERO

@@ -1,12 +1,14 @@
 //! Taking tasks, having them run, and writing back what came of it.
 //!
 //! - [`run`]: one task in a slot, and what comes of its run
-//! - [`state`]: a worker's slots, and what is in them
+//! - [`state`]: a worker's slots, and what is in them; [`ready`]: what waits for one; [`runs`]: what runs
+//! - [`ahead`]: how much may wait for a slot
 //!
 //! The roles, each of which runs as long as the worker does:
 //!
 //! - [`pump`]: exchanges outcomes for tasks with Redis, in batches
 //! - [`watcher`]: while slots are free and nothing is pending, waits for something to come
+//! - [`surplus`]: hands back what finds no slot
 //! - [`deadlines`]: aborts runs that take too long
 //! - [`commands`]: aborts runs that others cancel
 //! - [`heartbeat`]: shows the worker as alive, and notices what it has lost; [`lease`] knows since
@@ -18,6 +20,7 @@
 //!
 //! The handlers themselves are somebody else's, behind [`Handlers`].
 
+mod ahead;
 mod closing;
 mod commands;
 mod deadlines;
@@ -25,9 +28,12 @@ mod heartbeat;
 mod lease;
 mod promoter;
 mod pump;
+mod ready;
 mod reaper;
 pub mod run;
+mod runs;
 pub mod state;
+mod surplus;
 mod watcher;
 
 use std::sync::{Arc, Weak};
@@ -137,6 +143,8 @@ struct Shared {
     idle: Notify,
     /// Something has left the slots.
     left: Notify,
+    /// There may be more than there are slots for.
+    surplus: Notify,
     /// The earliest deadline of a run may be another.
     timers: Notify,
     /// Something may be due sooner than was known.
@@ -159,7 +167,8 @@ impl Worker {
         let uuid = Uuid::new_v4().to_string();
         let (sender, receiver) = mpsc::channel(commands::BACKLOG);
         let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
-            slots: Slots::new(&uuid, options.rules.clone()),
+            // A first death is the last there: nothing may share it that could wait elsewhere.
+            slots: Slots::new(&uuid, options.rules.clone(), options.max_deliveries > 1),
             uuid,
             broker,
             options,
@@ -167,6 +176,7 @@ impl Worker {
             work: Notify::new(),
             idle: Notify::new(),
             left: Notify::new(),
+            surplus: Notify::new(),
             timers: Notify::new(),
             due: Notify::new(),
             beat: Notify::new(),
@@ -184,6 +194,7 @@ impl Worker {
             tokio::select! {
                 () = pump::run(&roles) => {}
                 () = watcher::run(&roles) => {}
+                () = surplus::run(&roles) => {}
                 () = deadlines::run(&roles) => {}
                 () = commands::run(&roles, receiver) => {}
                 () = heartbeat::run(&roles) => {}
@@ -205,21 +216,37 @@ impl Worker {
         self.shared.slots.counts()
     }
 
-    /// Takes over tasks that are ready, oldest first; they count as begun from here on. The flag
-    /// says whether there are more.
+    /// Takes over tasks that are ready and have a slot, oldest first; they count as begun from here on.
+    /// The flag says whether there are more.
     pub fn begin(&self, tasks: usize, bytes: usize) -> (Vec<Begun>, bool) {
-        let (begun, more, timers) = self.shared.slots.begin(tasks, bytes);
-        if timers {
+        let since = self.shared.slots.ready_since();
+        if since.is_some_and(|since| !self.shared.lease.held_since(since)) {
+            // They may be others' by now; the next heartbeat tells.
+            self.shared.beat.notify_one();
+            return (Vec::new(), false);
+        }
+        let handed = self.shared.slots.begin(tasks, bytes);
+        if handed.timers {
             self.shared.timers.notify_one();
         }
-        (begun, more)
+        if handed.room {
+            self.shared.work.notify_one();
+        }
+        (handed.begun, handed.more)
     }
 
-    /// Hands in what came of runs. Of those that were aborted meanwhile it is dropped.
-    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) {
-        self.shared.slots.finish(ran);
+    /// Hands in what came of runs. Of those that were aborted meanwhile it is dropped. True if there
+    /// is something for [`Worker::begin`].
+    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) -> bool {
+        let more = self.shared.slots.finish(ran);
         self.shared.work.notify_one();
         self.shared.left.notify_one();
+        more
+    }
+
+    /// From here on no task is taken, and none begins.
+    pub fn stop_taking(&self) {
+        self.shared.stop_taking();
     }
 
     /// See [`closing::close`].
@@ -264,6 +291,14 @@ impl Shared {
             if *why == Abort::Lost {
                 self.handlers.report(Report::Lost { id: id.to_owned() });
             }
+        }
+        self.freed();
+    }
+
+    /// Something may have left the slots, otherwise than by [`Worker::finish`].
+    fn freed(&self) {
+        if self.slots.can_begin() {
+            self.handlers.ready();
         }
         self.work.notify_one();
         self.left.notify_one();

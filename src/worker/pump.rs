@@ -13,9 +13,9 @@ use crate::broker::{Exchange, Exchanged};
 use crate::outcome::{End, Finish};
 
 const IN_FLIGHT: usize = 2;
-/// The pause before an exchange is repeated that Redis refused.
-const REFUSED_PAUSE: Duration = Duration::from_secs(1);
-/// ... and of one whose answer has come too late to be relied on.
+/// The pause before what Redis refused is repeated.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// ... and an exchange whose answer has come too late to be relied on.
 const STALE_PAUSE: Duration = Duration::from_millis(50);
 
 pub async fn run(shared: &Shared) {
@@ -77,8 +77,12 @@ pub fn receive(shared: &Shared, exchange: &Exchange, exchanged: Exchanged) {
     if exchanged.unregistered {
         shared.beat.notify_one();
     }
-    if shared.slots.exchanged(exchange, exchanged) {
+    let brought = shared.slots.exchanged(exchange, exchanged);
+    if brought.ready {
         shared.handlers.ready();
+    }
+    if brought.surplus {
+        shared.surplus.notify_one();
     }
     shared.left.notify_one();
 }

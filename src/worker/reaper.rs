@@ -194,7 +194,10 @@ async fn release(
     if tasks.is_empty() || !shared.reaper.is_steady() {
         return Ok(());
     }
-    let (back, given_up) = shared.broker.release(tasks, conditions, soon()).await?;
+    let (back, given_up) = shared
+        .broker
+        .release(tasks, conditions, Some(soon()))
+        .await?;
     if back + given_up > 0 {
         shared.handlers.report(Report::Recovered { back, given_up });
     }

@@ -14,6 +14,8 @@ pub struct Task {
     pub owned: Owned,
     /// Counts from 1.
     pub attempt: u32,
+    /// A worker has died over it: others are kept away from it, lest they share its fate.
+    pub suspect: bool,
     options: Option<Box<task::Options>>,
 }
 
@@ -134,6 +136,7 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
         created,
         options,
         attempt,
+        lost: suspect,
         owner,
     } = taken;
     let refuse = |id, owner: Arc<str>, options: Option<&task::Options>, problem: String| {
@@ -163,6 +166,7 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
                 task: Task {
                     owned: (id, owner),
                     attempt,
+                    suspect,
                     options,
                 },
                 function: function.to_owned(),
@@ -202,6 +206,7 @@ mod tests {
         Task {
             owned: (b"id".to_vec(), "w:1".into()),
             attempt: 1,
+            suspect: false,
             options: super::options(options.as_bytes()).expect("options"),
         }
     }
@@ -286,7 +291,7 @@ mod tests {
         ) {
             let (function, args, created, options, attempt) = fields;
             let taken = Taken {
-                id: id.clone(), function, args, created, options, attempt, owner: "w:1".into(),
+                id: id.clone(), function, args, created, options, attempt, lost: false, owner: "w:1".into(),
             };
             let rules = Rules::default();
             let finish = match check(taken, &rules) {

@@ -1,8 +1,12 @@
 //! A worker's slots. A task is `ready` from the exchange that took it until a handler begins,
 //! `running` until its outcome is handed in, and an outcome waits until an exchange takes it
 //! along. A slot is free where none of the first two, nor a task asked for, is in it.
+//!
+//! While more is pending than an exchange brings, and handlers are quick, some more are ready than there
+//! are slots: see [`super::ahead`]. A task that a worker has died over (a suspect) begins once there are
+//! no others but those in the slots, so that they don't share its fate.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +14,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Rules;
-use super::run::{Abort, Ran, Ready, Task, check};
+use super::ahead::Ahead;
+use super::ready::Unbegun;
+use super::run::{Abort, Ran, Task, check};
+use super::runs::{Running, Runs};
 use crate::broker::connection::lock;
 use crate::broker::{Exchange, Exchanged, Owned};
 use crate::outcome::Finish;
@@ -19,6 +26,24 @@ use crate::outcome::Finish;
 /// few enough that other users of that Redis are not held up for long.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 512 * 1024;
+
+/// What there is after an exchange.
+pub struct Brought {
+    /// Something can begin.
+    pub ready: bool,
+    /// There is more than there are slots for.
+    pub surplus: bool,
+}
+
+/// What is handed over to be run.
+pub struct Handed {
+    pub begun: Vec<Begun>,
+    pub more: bool,
+    /// The earliest timer may be another one now.
+    pub timers: bool,
+    /// More can be asked for than before.
+    pub room: bool,
+}
 
 /// A task that a handler begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +58,10 @@ pub struct Begun {
     pub attempt: u32,
 }
 
-struct Running {
-    task: Task,
-    since: Instant,
-    /// Its entry in `timers`: when its time is up, or, once aborted, the handler's grace.
-    timer: Option<Instant>,
-    aborted: Option<Abort>,
-}
-
 #[derive(Default)]
 struct State {
-    ready: VecDeque<Ready>,
-    running: HashMap<u32, Running>,
-    timers: BTreeSet<(Instant, u32)>,
+    ready: Unbegun,
+    running: Runs,
     outcomes: VecDeque<Finish>,
     /// Tasks asked for in exchanges that are on their way.
     asked: usize,
@@ -58,7 +74,7 @@ struct State {
     /// Whether the worker's key is in Redis, without which it gets nothing.
     registered: bool,
     stopped: bool,
-    last_run: u32,
+    ahead: Ahead,
     last_exchange: u64,
 }
 
@@ -66,61 +82,66 @@ struct State {
 pub struct Slots {
     worker: Arc<str>,
     repetitions: Arc<AtomicU64>,
-    /// No more than half the slots, so that Redis has one half while the handlers have the other.
-    batch: usize,
     rules: Rules,
+    /// Half the slots, or a batch.
+    half: usize,
+    /// Whether any are taken ahead.
+    ahead: bool,
     state: Mutex<State>,
 }
 
 impl State {
-    fn free(&self, rules: &Rules) -> usize {
+    /// How many more may be taken where so many may be held at a time. No more than two batches wait to
+    /// begin: `executing`, which is searched for what has ended, is to be short.
+    fn free(&self, tasks: usize) -> usize {
         if self.stopped || !self.registered {
             return 0;
         }
-        let taken = self.ready.len() + self.running.len() + self.asked;
-        rules.concurrency.saturating_sub(taken)
+        let unbegun = self.ready.len() + self.asked;
+        tasks
+            .saturating_sub(self.taken())
+            .min((2 * BATCH).saturating_sub(unbegun))
+    }
+
+    fn taken(&self) -> usize {
+        self.ready.len() + self.ready.returning() + self.running.len() + self.asked
+    }
+
+    fn slots(&self, rules: &Rules) -> usize {
+        rules.concurrency.saturating_sub(self.running.len())
+    }
+
+    /// Whether there are suspects, beside which nothing is to be held.
+    fn is_careful(&self) -> bool {
+        self.running.has_suspects() || self.ready.has_suspects()
+    }
+
+    fn ahead(&self, now: Instant) -> usize {
+        match self.many && !self.is_careful() {
+            true => self.ahead.tasks(now),
+            false => 0,
+        }
+    }
+
+    fn can_begin(&self, rules: &Rules) -> bool {
+        let next = self.ready.next();
+        next.is_some_and(|task| {
+            let alone = !task.suspect || self.taken() <= rules.concurrency;
+            self.slots(rules) > 0 && alone && !self.stopped
+        })
     }
 
     /// Slots that are free while nothing was pending when last asked, and nobody is asking.
     fn idle(&self, rules: &Rules) -> usize {
         match self.more || self.asked > 0 {
             true => 0,
-            false => self.free(rules),
+            false => self.free(rules.concurrency),
         }
-    }
-
-    fn set_timer(&mut self, run: u32, at: Option<Instant>) {
-        let Some(running) = self.running.get_mut(&run) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut running.timer, at) {
-            self.timers.remove(&(old, run));
-        }
-        if let Some(at) = at {
-            self.timers.insert((at, run));
-        }
-    }
-
-    fn remove_run(&mut self, run: u32) -> Option<Running> {
-        self.set_timer(run, None);
-        self.running.remove(&run)
-    }
-
-    fn abort(&mut self, run: u32, why: Abort, grace: Duration) -> bool {
-        let Some(running) = self.running.get_mut(&run) else {
-            return false;
-        };
-        if running.aborted.is_some() {
-            return false;
-        }
-        running.aborted = Some(why);
-        self.set_timer(run, Instant::now().checked_add(grace));
-        true
     }
 }
 
 impl Slots {
-    pub fn new(worker: &str, rules: Rules) -> Self {
+    pub fn new(worker: &str, rules: Rules, ahead: bool) -> Self {
         let state = State {
             more: true,
             ..State::default()
@@ -128,8 +149,9 @@ impl Slots {
         Slots {
             worker: worker.into(),
             repetitions: Arc::default(),
-            batch: rules.concurrency.div_ceil(2).min(BATCH),
+            half: rules.concurrency.div_ceil(2).min(BATCH),
             rules,
+            ahead,
             state: Mutex::new(state),
         }
     }
@@ -142,27 +164,34 @@ impl Slots {
     /// The next exchange with Redis, if there is anything to write or to ask for.
     pub fn next_exchange(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
-        let free = state.free(&self.rules);
+        let ahead = match self.ahead {
+            true => state.ahead(Instant::now()),
+            false => 0,
+        };
+        // No more than half the slots, so that Redis has one half while the handlers have the other.
+        let batch = self.half.max(ahead).min(BATCH);
+        let free = state.free(self.rules.concurrency);
         let asks = free > 0 && state.more && (state.many || state.asked == 0);
         if state.outcomes.is_empty() && !asks {
             return None;
         }
+        let want = state.free(self.rules.concurrency + ahead).min(batch);
         let mut finishes = Vec::new();
         let mut bytes = 0;
-        while finishes.len() < self.batch && bytes < BATCH_BYTES {
+        while finishes.len() < batch && bytes < BATCH_BYTES {
             let Some(finish) = state.outcomes.pop_front() else {
                 break;
             };
             bytes += finish.end.bytes();
             finishes.push(finish);
         }
-        Some(self.exchange(&mut state, finishes, free.min(self.batch)))
+        Some(self.exchange(&mut state, finishes, want))
     }
 
     /// What follows a wait for something to come, if that is still to be waited for.
     pub fn exchange_after_wait(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
-        let want = state.idle(&self.rules).min(self.batch);
+        let want = state.idle(&self.rules).min(self.half);
         (want > 0).then(|| {
             let mut exchange = self.exchange(&mut state, Vec::new(), want);
             exchange.follows_wait = true;
@@ -186,8 +215,8 @@ impl Slots {
         )
     }
 
-    /// Takes in what an exchange brought. True if there is something for the handlers.
-    pub fn exchanged(&self, exchange: &Exchange, exchanged: Exchanged) -> bool {
+    /// Takes in what an exchange brought.
+    pub fn exchanged(&self, exchange: &Exchange, exchanged: Exchanged) -> Brought {
         let mut state = lock(&self.state);
         state.asked = state.asked.saturating_sub(exchange.want);
         state.writing = state.writing.saturating_sub(exchange.finishes.len());
@@ -196,14 +225,61 @@ impl Slots {
             state.many = exchanged.more;
             state.registered &= !exchanged.unregistered;
         }
-        let before = state.ready.len();
+        let now = Instant::now();
+        if !exchange.follows_wait && !exchange.is_repeated() {
+            state
+                .ahead
+                .trip(now.saturating_duration_since(exchange.began));
+        }
         for task in exchanged.taken {
             match check(task, &self.rules) {
-                Ok(ready) => state.ready.push_back(ready),
+                Ok(ready) => state.ready.push(ready, now),
                 Err(finish) => state.outcomes.push_back(finish),
             }
         }
-        state.ready.len() > before
+        Brought {
+            ready: state.can_begin(&self.rules),
+            surplus: state.ready.len() > state.slots(&self.rules),
+        }
+    }
+
+    /// When the first of those that are to go back to the queue does.
+    pub fn surplus_at(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        let slots = state.slots(&self.rules);
+        state.ready.surplus_at(slots, state.is_careful())
+    }
+
+    /// Since when the oldest that has not begun has been here.
+    pub fn ready_since(&self) -> Option<Instant> {
+        lock(&self.state).ready.since()
+    }
+
+    /// The worker has counted as dead: what has not begun is to go back, if it is still its own.
+    pub fn doubt(&self) {
+        let mut state = lock(&self.state);
+        if !state.ready.is_empty() {
+            state.ready.doubt();
+        }
+    }
+
+    /// What is to go back now, oldest first.
+    pub fn take_surplus(&self) -> Vec<Owned> {
+        let mut state = lock(&self.state);
+        let (slots, careful) = (state.slots(&self.rules), state.is_careful());
+        state.ready.take_surplus(slots, careful, Instant::now())
+    }
+
+    /// So many are back.
+    pub fn returned(&self, tasks: usize) {
+        let mut state = lock(&self.state);
+        state.ready.returned(tasks);
+        state.more = true;
+    }
+
+    /// Whether a handler could begin now.
+    pub fn can_begin(&self) -> bool {
+        lock(&self.state).can_begin(&self.rules)
     }
 
     /// The highest number of a repeated call: see [`Exchange`].
@@ -231,56 +307,56 @@ impl Slots {
         lock(&self.state).idle(&self.rules) > 0
     }
 
-    /// Hands over tasks that are ready, oldest first, and says whether there are more. The second
-    /// flag: the earliest timer may be another one now.
-    pub fn begin(&self, tasks: usize, bytes: usize) -> (Vec<Begun>, bool, bool) {
+    /// Hands over tasks that can begin, oldest first.
+    pub fn begin(&self, tasks: usize, bytes: usize) -> Handed {
         let mut state = lock(&self.state);
+        let free = state.free(self.rules.concurrency);
         let mut begun = Vec::new();
         let mut size = 0;
         let mut timers = false;
-        if state.stopped {
-            return (begun, false, false);
-        }
         let now = Instant::now();
-        while begun.len() < tasks && size < bytes {
-            let Some(ready) = state.ready.pop_front() else {
+        while begun.len() < tasks && size < bytes && state.can_begin(&self.rules) {
+            let Some(ready) = state.ready.pop() else {
                 break;
             };
-            state.last_run = state.last_run.wrapping_add(1);
-            let run = state.last_run;
+            let attempt = ready.task.attempt;
+            let id = String::from_utf8_lossy(&ready.task.owned.0).into_owned();
+            let (run, timer) = state.running.begin(ready.task, now, &self.rules);
+            timers |= timer;
             size += ready.args.len();
             begun.push(Begun {
                 run,
-                id: String::from_utf8_lossy(&ready.task.owned.0).into_owned(),
+                id,
                 function: ready.function,
                 args: ready.args,
                 created: ready.created,
-                attempt: ready.task.attempt,
+                attempt,
             });
-            let timeout = ready.task.timeout(&self.rules);
-            let running = Running {
-                task: ready.task,
-                since: now,
-                timer: None,
-                aborted: None,
-            };
-            state.running.insert(run, running);
-            if let Some(at) = timeout.and_then(|timeout| now.checked_add(timeout)) {
-                state.set_timer(run, Some(at));
-                timers = true;
-            }
         }
-        (begun, !state.ready.is_empty(), timers)
+        if !begun.is_empty() {
+            state.ahead.begun(now);
+        }
+        Handed {
+            begun,
+            more: state.can_begin(&self.rules),
+            timers,
+            room: free == 0 && state.free(self.rules.concurrency) > 0,
+        }
     }
 
-    /// Takes in what came of runs. Of an aborted one, the reason for that counts.
-    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) {
+    /// Takes in what came of runs. Of an aborted one, the reason for that counts. True if something
+    /// can begin.
+    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) -> bool {
         let mut state = lock(&self.state);
+        let before = state.running.len();
         for (run, ran) in ran {
-            if let Some(running) = state.remove_run(run) {
+            if let Some(running) = state.running.remove(run) {
                 self.end(&mut state, running, Some(ran));
             }
         }
+        let after = state.running.len();
+        state.ahead.ended(Instant::now(), before - after, after > 0);
+        state.can_begin(&self.rules)
     }
 
     fn end(&self, state: &mut State, running: Running, ran: Option<Ran>) {
@@ -301,7 +377,7 @@ impl Slots {
             let (its_id, its_owner) = &task.owned;
             its_id == id && owner.is_none_or(|owner| **its_owner == *owner)
         };
-        let ready = state.ready.iter().position(|it| meant(&it.task));
+        let ready = state.ready.tasks().position(meant);
         if let Some(ready) = ready.and_then(|index| state.ready.remove(index)) {
             if let Some(outcome) = why.outcome() {
                 state
@@ -310,11 +386,9 @@ impl Slots {
             }
             return None;
         }
-        let found = state.running.iter().find(|(_, it)| meant(&it.task));
-        let run = found.map(|(run, _)| *run)?;
-        state
-            .abort(run, why.clone(), self.rules.grace)
-            .then_some(run)
+        let run = state.running.find(meant)?;
+        let grace = self.rules.grace;
+        state.running.abort(run, why.clone(), grace).then_some(run)
     }
 
     /// Ends runs whose handlers have had their grace, aborts those whose time is up: their numbers
@@ -323,29 +397,27 @@ impl Slots {
         let mut state = lock(&self.state);
         let now = Instant::now();
         let mut timed_out = Vec::new();
-        while let Some(&(at, run)) = state.timers.first()
-            && at <= now
-        {
-            state.set_timer(run, None);
-            let Some(running) = state.running.get(&run) else {
+        while let Some(run) = state.running.take_timer(now) {
+            let Some(running) = state.running.get(run) else {
                 continue;
             };
             if running.aborted.is_some() {
-                if let Some(running) = state.remove_run(run) {
+                if let Some(running) = state.running.remove(run) {
                     self.end(&mut state, running, None);
                 }
             } else if let Some(timeout) = running.task.timeout(&self.rules) {
-                state.abort(run, Abort::TimedOut(timeout), self.rules.grace);
+                let grace = self.rules.grace;
+                state.running.abort(run, Abort::TimedOut(timeout), grace);
                 timed_out.push((run, timeout));
             }
         }
-        (timed_out, state.timers.first().map(|(at, _)| *at))
+        (timed_out, state.running.first_timer())
     }
 
     /// What has been running for so long, and is not aborted.
     pub fn running_for(&self, age: Duration) -> Vec<Owned> {
         let state = lock(&self.state);
-        let running = state.running.values();
+        let running = state.running.all();
         running
             .filter(|it| it.aborted.is_none() && it.since.elapsed() >= age)
             .map(|it| it.task.owned.clone())
@@ -355,8 +427,8 @@ impl Slots {
     /// All that is ready or running.
     pub fn held(&self) -> HashSet<Owned> {
         let state = lock(&self.state);
-        let ready = state.ready.iter().map(|it| &it.task.owned);
-        let running = state.running.values().map(|it| &it.task.owned);
+        let ready = state.ready.tasks().map(|task| &task.owned);
+        let running = state.running.all().map(|it| &it.task.owned);
         ready.chain(running).cloned().collect()
     }
 
@@ -374,6 +446,7 @@ impl Slots {
     pub fn is_empty(&self) -> bool {
         let state = lock(&self.state);
         state.ready.is_empty()
+            && state.ready.returning() == 0
             && state.running.is_empty()
             && state.outcomes.is_empty()
             && state.writing == 0
@@ -381,19 +454,16 @@ impl Slots {
 
     /// What has not begun, oldest first.
     pub fn take_ready(&self) -> Vec<Owned> {
-        let ready = std::mem::take(&mut lock(&self.state).ready);
-        ready.into_iter().map(|ready| ready.task.owned).collect()
+        lock(&self.state).ready.take_all()
     }
 
     /// What has begun and not ended, oldest first. What was aborted before gets its outcome, and is
     /// not among it.
     pub fn take_running(&self) -> Vec<(u32, Owned)> {
         let mut state = lock(&self.state);
-        let mut runs: Vec<u32> = state.running.keys().copied().collect();
-        runs.sort_unstable();
         let mut taken = Vec::new();
-        for run in runs {
-            match state.remove_run(run) {
+        for run in state.running.numbers() {
+            match state.running.remove(run) {
                 Some(running) if running.aborted.is_none() => {
                     taken.push((run, running.task.owned));
                 }

@@ -122,7 +122,7 @@ const WRITE: Exchange = Exchange {
 struct Exchanged {
     /// For each outcome 1 or 0.
     written: Vec<i64>,
-    /// The tasks' fields, with options and attempt, absent ones empty.
+    /// The tasks' fields, with options, attempt and lost runs, absent ones empty.
     taken: Vec<Vec<String>>,
     /// id and why
     dropped: Vec<String>,
@@ -173,8 +173,8 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let mut taken = groups(taken, 4);
     taken
         .iter_mut()
-        .for_each(|task| task.resize(6, String::new()));
-    for extra in groups(extras, 3) {
+        .for_each(|task| task.resize(7, String::new()));
+    for extra in groups(extras, 4) {
         let which: usize = extra[0].parse().expect("a place");
         taken[which][4..].clone_from_slice(&extra[1..]);
     }

@@ -63,7 +63,7 @@ fn a_run_that_is_lost_counts_and_after_so_many_the_task_is_given_up() {
     exchange(redis, TAKE);
     let after = [
         "q:pending list: a",
-        "q:task:a hash: args={} function=f lost=1 pending-created=t0 reply-to=me state=pending",
+        "q:task:a hash: args={} function=f lost=1 options={} pending-created=t0 reply-to=me state=pending",
     ];
     for back in [1, 0] {
         assert_eq!(release(redis, COUNTED, &[["a", "w:1"]]), (back, 0));
@@ -80,7 +80,7 @@ fn a_run_that_is_lost_counts_and_after_so_many_the_task_is_given_up() {
                   connection";
     let after = [format!(
         "q:task:a hash, expires: args={{}} error-reason={reason} executing-created=t1 \
-         finished-created=t5 function=f lost=2 pending-created=t0 result=failed state=finished"
+         finished-created=t5 function=f lost=2 options={{}} pending-created=t0 result=failed state=finished"
     )];
     for ended in [1, 0] {
         assert_eq!(release(redis, COUNTED, &[["a", "w:1"]]), (0, ended));
@@ -115,7 +115,8 @@ fn the_tasks_of_the_dead_go_back_only_where_they_are_dead() {
         "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
          state=executing"
             .to_owned(),
-        "q:task:b hash: args={} function=f lost=1 pending-created=t0 state=pending".to_owned(),
+        "q:task:b hash: args={} function=f lost=1 options={} pending-created=t0 state=pending"
+            .to_owned(),
         "q:worker:w hash: queue=q".to_owned(),
         "q:worker:x hash: queue=q".to_owned(),
     ];
@@ -125,7 +126,8 @@ fn the_tasks_of_the_dead_go_back_only_where_they_are_dead() {
     after.remove(0);
     after[0] = "q:pending list: b a".to_owned();
     after[1] =
-        "q:task:a hash: args={} function=f lost=1 pending-created=t0 state=pending".to_owned();
+        "q:task:a hash: args={} function=f lost=1 options={} pending-created=t0 state=pending"
+            .to_owned();
     after.remove(3);
     assert_eq!(contents(redis), after);
 }
@@ -150,9 +152,9 @@ fn a_task_of_another_kind_of_worker_goes_back_where_it_is_executing_without_an_o
     let after = [
         "q:executing list: owned",
         "q:pending list: claimed held",
-        "q:task:claimed hash: function=f lost=1 state=pending",
+        "q:task:claimed hash: function=f lost=1 options={} state=pending",
         "q:task:done hash: function=f state=finished",
-        "q:task:held hash: function=f lost=1 state=pending",
+        "q:task:held hash: function=f lost=1 options={} state=pending",
         "q:task:out hash: function=f state=executing",
         "q:task:owned hash: function=f owner=w:1 state=executing",
     ];
@@ -212,9 +214,9 @@ fn fields_that_are_no_numbers_do_not_keep_the_rest_from_going_back() {
         contents(redis),
         [
             "q:pending list: c b a",
-            "q:task:a hash: args={} expires=soon function=f lost=1 pending-created=t0 state=pending",
-            "q:task:b hash: args={} function=f lost=1 pending-created=t0 state=pending",
-            "q:task:c hash: args={} function=f lost=1 pending-created=t0 state=pending",
+            "q:task:a hash: args={} expires=soon function=f lost=1 options={} pending-created=t0 state=pending",
+            "q:task:b hash: args={} function=f lost=1 options={} pending-created=t0 state=pending",
+            "q:task:c hash: args={} function=f lost=1 options={} pending-created=t0 state=pending",
         ]
     );
 }

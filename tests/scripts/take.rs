@@ -6,14 +6,17 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
     let server = Server::start();
     let redis = &mut server.connect();
     pending(redis, &["a", "b", "c"]);
-    run::<()>(redis, "HSET q:task:b options {\"attempts\":3} attempt 2");
+    run::<()>(
+        redis,
+        "HSET q:task:b options {\"attempts\":3} attempt 2 lost 1",
+    );
     let two = Exchange { want: "2", ..TAKE };
     let first = exchange(redis, two);
     assert_eq!(
         first.taken,
         [
-            ["a", "f", "{}", "t0", "", ""],
-            ["b", "f", "{}", "t0", "{\"attempts\":3}", "2"]
+            ["a", "f", "{}", "t0", "", "", ""],
+            ["b", "f", "{}", "t0", "{\"attempts\":3}", "2", "1"]
         ]
     );
     let after = [
@@ -21,8 +24,8 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
         "q:pending list: c",
         "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
          state=executing",
-        "q:task:b hash: args={} attempt=2 executing-created=t1 function=f options={\"attempts\":3} \
-         owner=w:1 pending-created=t0 state=executing",
+        "q:task:b hash: args={} attempt=2 executing-created=t1 function=f lost=1 \
+         options={\"attempts\":3} owner=w:1 pending-created=t0 state=executing",
         "q:task:c hash: args={} function=f pending-created=t0 state=pending",
     ];
     assert_eq!(contents(redis), after);

@@ -251,6 +251,15 @@ impl World {
     ) -> Checked {
         let taken = ids(exchanged);
         prop_assert_eq!(taken.len(), exchanged.taken.len(), "taken twice");
+        for task in &exchanged.taken {
+            let id = text(&task.id);
+            // Without options nobody looks for more; a person may have taken those away.
+            let known = before.field(&id, "options").is_some();
+            let lost = known && before.field(&id, "lost").is_some();
+            prop_assert_eq!(task.lost, lost, "{} is told as a suspect", id);
+            let unknown = !known && before.field(&id, "lost").is_some();
+            prop_assert!(!unknown || self.past(&id).disturbed, "{} is a suspect", id);
+        }
         for id in popped {
             let expires = before.field(id, "expires") == Some(EXPIRED);
             let cancelled = before.field(id, "cancel").is_some();
@@ -400,7 +409,7 @@ impl World {
                 back.push(id);
             }
         }
-        let answer = block(self.broker.release(tasks, conditions, deadline()));
+        let answer = block(self.broker.release(tasks, conditions, Some(deadline())));
         let disturbed = tasks.iter().any(|(id, _)| self.past(&text(id)).disturbed);
         if !disturbed {
             let counts = (back.len(), expected.ended.len());

@@ -28,7 +28,8 @@
 --           taken: id, function, args, pending-created of each, flat, oldest first
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
---           nil, or for those taken that have options: which of them, options, attempt, flat }
+--           nil, or for those taken that have options: which of them, options, attempt, and how
+--           often a worker died over it, flat }
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
@@ -174,7 +175,7 @@ local function finish()
 end
 
 local fields = 0
-local function take(id, found, options, attempt)
+local function take(id, found, options, attempt, lost)
   taken[fields + 1] = id
   taken[fields + 2] = found[1]
   taken[fields + 3] = found[2]
@@ -186,6 +187,7 @@ local function take(id, found, options, attempt)
     extras[last + 1] = fields / 4 - 1
     extras[last + 2] = options
     extras[last + 3] = attempt or false -- never nil: the list must have no holes
+    extras[last + 4] = lost or false
   end
 end
 
@@ -193,10 +195,10 @@ if repeated then
   local ids, seen = call('LRANGE', executing, 0, -1), {}
   for i = #ids, 1, -1 do
     local found = try('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
-      'options', 'attempt')
+      'options', 'attempt', 'lost')
     if not is_no_hash(found) and found[4] == owner and not seen[ids[i]] then
       seen[ids[i]] = true
-      take(ids[i], found, found[5], found[6])
+      take(ids[i], found, found[5], found[6], found[7])
     end
   end
   if #taken > 0 then
@@ -206,7 +208,7 @@ end
 
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
-  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel')
+  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
   if more[4] then
     settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
     return true
@@ -223,7 +225,7 @@ local function ends(key, id, options)
     end
     try('ZREM', due, 'expire:' .. id)
   end
-  return false, more[1]
+  return false, more[1], more[5]
 end
 
 local started, mine, bytes, left = {}, {}, 0, #ids
@@ -233,7 +235,7 @@ while left > 0 and bytes < budget do
   local key = prefix .. id
   local found = try('HMGET', key, 'function', 'args', 'pending-created', 'state',
     'options')
-  local why, attempt
+  local why, attempt, lost
   if found.err and is_no_hash(found) then
     why = 'not a hash'
   elseif found[4] == 'finished' then
@@ -245,14 +247,14 @@ while left > 0 and bytes < budget do
     why = 'missing'
   elseif found[5] then
     local ended
-    ended, attempt = ends(key, id, found[5])
+    ended, attempt, lost = ends(key, id, found[5])
     why = ended and 'ended'
   end
   if not why then
     call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
     started[#started + 1] = id
     mine[id] = true
-    take(id, found, found[5], attempt)
+    take(id, found, found[5], attempt, lost)
     bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
     dropped = dropped or {}

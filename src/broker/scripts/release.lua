@@ -62,6 +62,7 @@ for i = #ARGV - 1, 9, -2 do
     if ARGV[6] ~= '' then
       lost = lost + 1
       call('HSET', key, 'lost', lost)
+      call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
     end
     if found[3] then
       settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
