@@ -32,7 +32,8 @@ export function account({ fleet, poisoned, late, redis, found, foundPoison }) {
       `tasks: ${tasks.length} put in, ${tasks.length - unknown.length} acknowledged; of ${unknown.length} others ` +
         `${unknown.filter(({ id }) => found.tasks.has(id)).length} are there`,
       `outcomes: ${list(outcomes)}`,
-      `runs: ${runs.all}, of which ${runs.attempts} further attempts, ${runs.again} again after their worker was gone`,
+      `runs: ${runs.all}, of which ${runs.attempts} further attempts, ${runs.again} again after their worker was gone; ` +
+        `${runs.ahead} began while others had been taken ahead`,
       `workers: ${fleet.everyWorker.length}; their events: ${list(workers.events)}`,
       `waits: ${list(waits)}`,
       `poison: ${poison}`,
@@ -85,11 +86,12 @@ function judgeTask(task, { runs, found, finishes, cancelled, violate }) {
 }
 
 function judgeRuns({ tasks, runs, violate }) {
-  const counts = { all: 0, attempts: 0, again: 0 }
+  const counts = { all: 0, attempts: 0, again: 0, ahead: 0 }
   for (const [id, own] of runs) {
     const task = tasks.get(id)
     if (!task) violate('run, and put in by nobody:', own)
     counts.all += own.length
+    counts.ahead += own.filter(({ ahead }) => ahead).length
     const attempts = byAttempt(own)
     for (const [attempt, same] of attempts) {
       if (attempt > 1) {

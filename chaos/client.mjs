@@ -13,6 +13,8 @@ const random = new Random(seed)
 const client = dothis({ url, queue, commandTimeout: 3_000 })
 
 const BURST_MS = 50
+/** So many at once that handlers which end at once have more to do for a while. */
+const FLOOD = 400
 /** More than that open, and a client pauses: the queue is not to grow without end while Redis is away. */
 const MOST_OPEN = 3_000
 const open = new Set()
@@ -28,7 +30,8 @@ process.send('ready')
 
 while (!stopped) {
   const tasks = (perSecond * BURST_MS) / 1_000
-  if (random.chance(0.1)) track(putMany(Math.ceil(tasks)))
+  if (random.chance(0.01)) track(putMany(FLOOD, ['plain']))
+  else if (random.chance(0.1)) track(putMany(Math.ceil(tasks), ['plain', 'retry', 'delayed', 'removed']))
   else for (let n = 0; n < tasks; n++) track(put())
   if (random.chance(0.3)) track(cancel(someId()))
   if (random.chance(0.2)) track(wait(someId(), { timeout: random.int(100, 10_000) }))
@@ -85,10 +88,8 @@ async function enqueue(id, kind, args, options, awaited) {
   if (awaited && !options.removeOnSuccess) await wait(id, {})
 }
 
-async function putMany(many) {
-  const tasks = Array.from({ length: many }, () =>
-    make(random.pick(['plain', 'retry', 'delayed', 'removed'])),
-  )
+async function putMany(many, among) {
+  const tasks = Array.from({ length: many }, () => make(random.pick(among)))
   const entries = tasks.map(({ id, kind, args, options }) => ({ function: kind, args, id, ...options }))
   try {
     for (const { id, created } of await client.enqueueMany(entries)) note('acknowledged', { id, created })

@@ -44,7 +44,8 @@ export function readWorkers(workers) {
       events[what] = (events[what] ?? 0) + 1
       if (what === 'worker') ids.set(line.id, worker)
       else if (what === 'start') {
-        const started = { id: line.id, attempt: line.attempt, worker, from: line.at }
+        const { id, attempt, ahead } = line
+        const started = { id, attempt, ahead, worker, from: line.at }
         own.set(run, started)
         if (runs.has(line.id)) runs.get(line.id).push(started)
         else runs.set(line.id, [started])

@@ -11,7 +11,9 @@ let runs = 0
 function noted(handler) {
   return async (args, task) => {
     const run = ++runs
-    note('start', { run, id: task.id, attempt: task.attempt })
+    const { running, ready } = worker.health()
+    const ahead = running === options.concurrency && ready > 0
+    note('start', { run, id: task.id, attempt: task.attempt, ahead })
     task.signal.addEventListener('abort', () => note('abort', { run, code: task.signal.reason.code }))
     try {
       const value = await handler(args, task)
