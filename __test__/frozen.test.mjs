@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { waitFor, withRedis } from './support/index.mjs'
+import { waitFor, withOwnRedis, withRedis } from './support/index.mjs'
 import { open, until } from './support/open.mjs'
 import { program } from './support/program.mjs'
 import { finishedTask, state } from './support/state.mjs'
@@ -146,41 +146,51 @@ test('what it takes while it is frozen runs elsewhere, and not here when it wake
   assert.deepEqual([asked.lost, child.lines.filter((line) => line.includes('begun'))], [0, []])
 })
 
-/** Freezes itself in the middle of a task while it holds others that have not begun. */
+/** Freezes itself in its first task, while it holds others that JavaScript has, and more that it has not. */
 const SELF_FREEZING = `
   const client = dothis(options.url, options.queue)
-  let frozen = false
+  let begun
   const worker = client.work({
-    quick(_, { id }) {
-      if (frozen) say({ begun: id })
+    large() {
+      if (begun !== undefined) begun++
       else if (worker.health().ready > 0) {
-        frozen = true
-        say({ frozen: id })
+        begun = 0
+        say({ had: worker.health().running - 1 })
         process.kill(process.pid, 'SIGSTOP')
       }
     },
-    last: (_, { id }) => say({ begun: id }),
-  }, { heartbeatTimeout: 1000, concurrency: 1 })
+    last: () => begun,
+  }, { heartbeatTimeout: 1000, concurrency: 60 })
+  process.stdin.once('data', async () => {
+    for (let turns = 0; turns < 100; turns++) await new Promise(setImmediate)
+    say('had its turns')
+  })
 `
 
-test('what it had taken and not begun it does not begin when it wakes: others have run it', async (t) => {
-  const client = open(t, redis.url)
+test('what JavaScript did not have yet when it was frozen does not begin when it wakes: others have run it', async (t) => {
+  const own = await withOwnRedis(t)
+  const client = open(t, own.url)
   const { worker: watch, open: letGo } = await watching(client)
-  const tasks = Array.from({ length: 5_000 }, (_, n) => ({ function: 'quick', id: `quick-${n}` }))
+  // So large that not all of what is taken is handed to JavaScript at once.
+  const args = { text: 'x'.repeat(30_000) }
+  const tasks = Array.from({ length: 200 }, (_, n) => ({ function: 'large', args, id: `large-${n}` }))
   await client.enqueueMany(tasks)
-  const child = program(SELF_FREEZING, { url: redis.url, queue: client.queue })
   const recovered = waitFor(watch, 'recovered')
-  await child.waitForLine((line) => line.startsWith('{"frozen"'))
+  const child = program(SELF_FREEZING, { url: own.url, queue: client.queue })
+  const { had } = await child.nextJson()
   await recovered
-  const others = client.work({ quick: () => {} })
+  const others = client.work({ large: () => {} })
   await Promise.all(tasks.map(({ id }) => client.result(id)))
   await others.close()
-
   const watchEnds = watch.close()
   letGo()
   await watchEnds
 
+  // It must know by itself: Redis tells it nothing now.
+  await own.kill('SIGSTOP')
   child.kill('SIGCONT')
-  await client.call('last', {}, { id: 'last' })
-  assert.deepEqual(child.lines.slice(1), [JSON.stringify({ begun: 'last' })])
+  child.write('on')
+  await child.waitForLine('had its turns')
+  await own.kill('SIGCONT')
+  assert.equal(await client.call('last'), had, 'those that JavaScript had, and no others')
 })

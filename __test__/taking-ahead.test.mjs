@@ -105,7 +105,8 @@ test('a worker that is closed with tasks taken ahead hands all of them back, in 
 
 test('all slots are filled although the event loop was blocked, while no more than two batches waited for it', async (t) => {
   const client = open(t, redis.url)
-  const concurrency = 600
+  // So many that the heartbeats alone would not bring them in time.
+  const concurrency = 3_000
   const held = gate()
   let first = true
   const worker = client.work(
