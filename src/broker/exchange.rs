@@ -32,6 +32,9 @@ pub struct Exchange {
     /// The owner token of what is taken.
     pub owner: Arc<str>,
     pub finishes: Vec<Finish>,
+    /// Where the worker has many in `executing`: how many, and for each finish how many of those are
+    /// older.
+    pub older: Option<(usize, Vec<usize>)>,
     /// Slots that are kept free for what it takes.
     pub want: usize,
     /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
@@ -66,6 +69,7 @@ impl Exchange {
             owner,
             keep,
             finishes,
+            older: None,
             want,
             withdrawn: false,
             follows_wait: false,
@@ -149,9 +153,10 @@ impl Broker {
             .arg(if exchange.withdrawn { 0 } else { exchange.want })
             .arg(TAKE_BYTES)
             .arg(exchange.call_number(before))
-            .arg(ttl(exchange.keep));
+            .arg(ttl(exchange.keep))
+            .arg(older(exchange));
         let mut before: Option<&Arc<str>> = None;
-        for Finish { id, owner, end } in &exchange.finishes {
+        for Finish { id, owner, end, .. } in &exchange.finishes {
             let same = before.replace(owner) == Some(owner);
             call.arg(id).arg(if same { "" } else { &**owner });
             match end {
@@ -183,6 +188,17 @@ impl Broker {
         }
         call
     }
+}
+
+fn older(exchange: &Exchange) -> String {
+    let Some((held, older)) = &exchange.older else {
+        return String::new();
+    };
+    let numbers: Vec<String> = std::iter::once(held)
+        .chain(older)
+        .map(ToString::to_string)
+        .collect();
+    numbers.join(",")
 }
 
 /// A kind of exchange.lua's, with what follows the letter.

@@ -1,8 +1,9 @@
 //! Taking tasks, having them run, and writing back what came of it.
 //!
 //! - [`run`]: one task in a slot, and what comes of its run
-//! - [`state`]: a worker's slots, and what is in them; [`ready`]: what waits for one; [`runs`]: what runs
-//! - [`ahead`]: how much may wait for a slot
+//! - [`slots`]: a worker's slots, and each step taken with them; [`state`]: what is in them
+//! - [`ready`]: what waits for one; [`ahead`]: how much may; [`runs`]: what runs; [`order`]: where each of
+//!   these lies in `executing`
 //!
 //! The roles, each of which runs as long as the worker does:
 //!
@@ -26,13 +27,15 @@ mod commands;
 mod deadlines;
 mod heartbeat;
 mod lease;
+mod order;
 mod promoter;
 mod pump;
 mod ready;
 mod reaper;
 pub mod run;
 mod runs;
-pub mod state;
+pub mod slots;
+mod state;
 mod surplus;
 mod watcher;
 
@@ -54,7 +57,7 @@ use crate::task::Dropped;
 use lease::Lease;
 use reaper::Reaper;
 use run::{Abort, Ran};
-use state::{Begun, Slots};
+use slots::{Begun, Slots};
 
 /// Who runs the tasks. Called on the runtime's thread; must not block.
 pub trait Handlers: Send + Sync {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::run::{Ready, Task};
-use crate::broker::Owned;
 
 /// How long a task waits for a slot before it goes back to the queue.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -87,14 +86,14 @@ impl Unbegun {
 
     /// Those that are to go back, oldest first, once the first of them has waited long enough. They are
     /// returning until [`Self::returned`] says that they are back.
-    pub fn take_surplus(&mut self, slots: usize, at_once: bool, now: Instant) -> Vec<Owned> {
+    pub fn take_surplus(&mut self, slots: usize, at_once: bool, now: Instant) -> Vec<Task> {
         if self.surplus_at(slots, at_once).is_none_or(|at| at > now) {
             return Vec::new();
         }
         let surplus = self.queue.split_off(self.kept(slots));
         self.doubtful = false;
         self.returning += surplus.len();
-        self.owned(surplus)
+        self.tasks_of(surplus)
     }
 
     fn kept(&self, slots: usize) -> usize {
@@ -108,18 +107,15 @@ impl Unbegun {
         self.returning -= tasks;
     }
 
-    pub fn take_all(&mut self) -> Vec<Owned> {
+    pub fn take_all(&mut self) -> Vec<Task> {
         let all = std::mem::take(&mut self.queue);
-        self.owned(all)
+        self.tasks_of(all)
     }
 
-    fn owned(&mut self, taken: VecDeque<(Instant, Ready)>) -> Vec<Owned> {
+    fn tasks_of(&mut self, taken: VecDeque<(Instant, Ready)>) -> Vec<Task> {
         let tasks = taken.into_iter().map(|(_, ready)| ready.task);
+        let tasks: Vec<Task> = tasks.collect();
+        self.suspects -= tasks.iter().filter(|task| task.suspect).count();
         tasks
-            .map(|task| {
-                self.suspects -= usize::from(task.suspect);
-                task.owned
-            })
-            .collect()
     }
 }

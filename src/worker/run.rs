@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Rules;
+use super::order::Place;
 use crate::broker::Owned;
 use crate::json;
 use crate::outcome::{End, Finish, Keep, Outcome};
@@ -16,6 +17,7 @@ pub struct Task {
     pub attempt: u32,
     /// A worker has died over it: others are kept away from it, lest they share its fate.
     pub suspect: bool,
+    pub place: Place,
     options: Option<Box<task::Options>>,
 }
 
@@ -104,7 +106,12 @@ impl Task {
                 End::Finished(outcome, keep)
             }
         };
-        Finish { id, owner, end }
+        Finish {
+            id,
+            owner,
+            place: self.place,
+            end,
+        }
     }
 }
 
@@ -128,7 +135,7 @@ fn milliseconds(number: f64) -> Duration {
 }
 
 /// A task that a handler can begin with, or the outcome that it has without one.
-pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
+pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish> {
     let Taken {
         id,
         function,
@@ -143,7 +150,12 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
         let outcome = Outcome::refused(problem);
         let keep = keep(&outcome, options, rules);
         let end = End::Finished(outcome, keep);
-        Err(Finish { id, owner, end })
+        Err(Finish {
+            id,
+            owner,
+            place,
+            end,
+        })
     };
     let options = match options.as_deref().map(self::options).transpose() {
         Ok(options) => options.flatten(),
@@ -167,6 +179,7 @@ pub fn check(taken: Taken, rules: &Rules) -> Result<Ready, Finish> {
                     owned: (id, owner),
                     attempt,
                     suspect,
+                    place,
                     options,
                 },
                 function: function.to_owned(),
@@ -207,6 +220,7 @@ mod tests {
             owned: (b"id".to_vec(), "w:1".into()),
             attempt: 1,
             suspect: false,
+            place: 1,
             options: super::options(options.as_bytes()).expect("options"),
         }
     }
@@ -294,7 +308,7 @@ mod tests {
                 id: id.clone(), function, args, created, options, attempt, lost: false, owner: "w:1".into(),
             };
             let rules = Rules::default();
-            let finish = match check(taken, &rules) {
+            let finish = match check(taken, 1, &rules) {
                 Ok(ready) => ready.task.end(failed(), &rules),
                 Err(finish) => finish,
             };

@@ -1,99 +1,53 @@
-//! A worker's slots. A task is `ready` from the exchange that took it until a handler begins,
-//! `running` until its outcome is handed in, and an outcome waits until an exchange takes it
-//! along. A slot is free where none of the first two, nor a task asked for, is in it.
+//! What a worker has, and how much more it may have. A task is `ready` from the exchange that took it
+//! until a handler begins, `running` until its outcome is handed in, and an outcome waits until an
+//! exchange takes it along. A slot is free where none of the first two, nor a task asked for, is in it.
 //!
 //! While more is pending than an exchange brings, and handlers are quick, some more are ready than there
 //! are slots: see [`super::ahead`]. A task that a worker has died over (a suspect) begins once there are
 //! no others but those in the slots, so that they don't share its fate.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
 use super::Rules;
 use super::ahead::Ahead;
+use super::order::{Order, Place};
 use super::ready::Unbegun;
-use super::run::{Abort, Ran, Task, check};
-use super::runs::{Running, Runs};
-use crate::broker::connection::lock;
-use crate::broker::{Exchange, Exchanged, Owned};
+use super::run::Task;
+use super::runs::Runs;
+use crate::broker::Owned;
 use crate::outcome::Finish;
 
-/// Outcomes and tasks in one exchange, and bytes of outcomes, at most: enough that more gain nothing,
-/// few enough that other users of that Redis are not held up for long.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 512 * 1024;
-
-/// What there is after an exchange.
-pub struct Brought {
-    /// Something can begin.
-    pub ready: bool,
-    /// There is more than there are slots for.
-    pub surplus: bool,
-}
-
-/// What is handed over to be run.
-pub struct Handed {
-    pub begun: Vec<Begun>,
-    pub more: bool,
-    /// The earliest timer may be another one now.
-    pub timers: bool,
-    /// More can be asked for than before.
-    pub room: bool,
-}
-
-/// A task that a handler begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begun {
-    /// This run's number in this worker.
-    pub run: u32,
-    pub id: String,
-    pub function: String,
-    /// JSON text of an object.
-    pub args: String,
-    pub created: Option<String>,
-    pub attempt: u32,
-}
+/// Outcomes and tasks in one exchange: enough that more gain nothing, few enough that other users of that
+/// Redis are not held up for long.
+pub const BATCH: usize = 64;
 
 #[derive(Default)]
-struct State {
-    ready: Unbegun,
-    running: Runs,
-    outcomes: VecDeque<Finish>,
+pub struct State {
+    pub ready: Unbegun,
+    pub running: Runs,
+    pub outcomes: VecDeque<Finish>,
     /// Tasks asked for in exchanges that are on their way.
-    asked: usize,
+    pub asked: usize,
     /// Outcomes in exchanges that are on their way.
-    writing: usize,
+    pub writing: usize,
     /// Whether something may be pending.
-    more: bool,
+    pub more: bool,
     /// Whether it may be more than an exchange brings: the last one brought as much as it could.
-    many: bool,
+    pub many: bool,
     /// Whether the worker's key is in Redis, without which it gets nothing.
-    registered: bool,
-    stopped: bool,
-    ahead: Ahead,
-    last_exchange: u64,
-}
-
-/// The slots of one worker.
-pub struct Slots {
-    worker: Arc<str>,
-    repetitions: Arc<AtomicU64>,
-    rules: Rules,
-    /// Half the slots, or a batch.
-    half: usize,
-    /// Whether any are taken ahead.
-    ahead: bool,
-    state: Mutex<State>,
+    pub registered: bool,
+    pub stopped: bool,
+    pub ahead: Ahead,
+    pub order: Order,
+    pub last_exchange: u64,
 }
 
 impl State {
     /// How many more may be taken where so many may be held at a time. No more than two batches wait to
     /// begin: `executing`, which is searched for what has ended, is to be short.
-    fn free(&self, tasks: usize) -> usize {
+    pub fn free(&self, tasks: usize) -> usize {
         if self.stopped || !self.registered {
             return 0;
         }
@@ -103,27 +57,27 @@ impl State {
             .min((2 * BATCH).saturating_sub(unbegun))
     }
 
-    fn taken(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.ready.len() + self.ready.returning() + self.running.len() + self.asked
     }
 
-    fn slots(&self, rules: &Rules) -> usize {
+    pub fn slots(&self, rules: &Rules) -> usize {
         rules.concurrency.saturating_sub(self.running.len())
     }
 
     /// Whether there are suspects, beside which nothing is to be held.
-    fn is_careful(&self) -> bool {
+    pub fn is_careful(&self) -> bool {
         self.running.has_suspects() || self.ready.has_suspects()
     }
 
-    fn ahead(&self, now: Instant) -> usize {
+    pub fn ahead(&self, now: Instant) -> usize {
         match self.many && !self.is_careful() {
             true => self.ahead.tasks(now),
             false => 0,
         }
     }
 
-    fn can_begin(&self, rules: &Rules) -> bool {
+    pub fn can_begin(&self, rules: &Rules) -> bool {
         let next = self.ready.next();
         next.is_some_and(|task| {
             let alone = !task.suspect || self.taken() <= rules.concurrency;
@@ -131,346 +85,18 @@ impl State {
         })
     }
 
+    /// What goes back.
+    pub fn leave(&mut self, tasks: Vec<Task>) -> Vec<Owned> {
+        let places: Vec<Place> = tasks.iter().map(|task| task.place).collect();
+        self.order.remove(&places);
+        tasks.into_iter().map(|task| task.owned).collect()
+    }
+
     /// Slots that are free while nothing was pending when last asked, and nobody is asking.
-    fn idle(&self, rules: &Rules) -> usize {
+    pub fn idle(&self, rules: &Rules) -> usize {
         match self.more || self.asked > 0 {
             true => 0,
             false => self.free(rules.concurrency),
         }
-    }
-}
-
-impl Slots {
-    pub fn new(worker: &str, rules: Rules, ahead: bool) -> Self {
-        let state = State {
-            more: true,
-            ..State::default()
-        };
-        Slots {
-            worker: worker.into(),
-            repetitions: Arc::default(),
-            half: rules.concurrency.div_ceil(2).min(BATCH),
-            rules,
-            ahead,
-            state: Mutex::new(state),
-        }
-    }
-
-    pub fn counts(&self) -> (usize, usize) {
-        let state = lock(&self.state);
-        (state.running.len(), state.ready.len())
-    }
-
-    /// The next exchange with Redis, if there is anything to write or to ask for.
-    pub fn next_exchange(&self) -> Option<Exchange> {
-        let mut state = lock(&self.state);
-        let ahead = match self.ahead {
-            true => state.ahead(Instant::now()),
-            false => 0,
-        };
-        // No more than half the slots, so that Redis has one half while the handlers have the other.
-        let batch = self.half.max(ahead).min(BATCH);
-        let free = state.free(self.rules.concurrency);
-        let asks = free > 0 && state.more && (state.many || state.asked == 0);
-        if state.outcomes.is_empty() && !asks {
-            return None;
-        }
-        let want = state.free(self.rules.concurrency + ahead).min(batch);
-        let mut finishes = Vec::new();
-        let mut bytes = 0;
-        while finishes.len() < batch && bytes < BATCH_BYTES {
-            let Some(finish) = state.outcomes.pop_front() else {
-                break;
-            };
-            bytes += finish.end.bytes();
-            finishes.push(finish);
-        }
-        Some(self.exchange(&mut state, finishes, want))
-    }
-
-    /// What follows a wait for something to come, if that is still to be waited for.
-    pub fn exchange_after_wait(&self) -> Option<Exchange> {
-        let mut state = lock(&self.state);
-        let want = state.idle(&self.rules).min(self.half);
-        (want > 0).then(|| {
-            let mut exchange = self.exchange(&mut state, Vec::new(), want);
-            exchange.follows_wait = true;
-            exchange
-        })
-    }
-
-    fn exchange(&self, state: &mut State, finishes: Vec<Finish>, want: usize) -> Exchange {
-        state.asked += want;
-        state.writing += finishes.len();
-        state.last_exchange += 1;
-        let owner = format!("{}:{}", self.worker, state.last_exchange);
-        Exchange::new(
-            self.worker.clone(),
-            owner.into(),
-            self.rules.keep,
-            state.last_exchange,
-            self.repetitions.clone(),
-            finishes,
-            want,
-        )
-    }
-
-    /// Takes in what an exchange brought.
-    pub fn exchanged(&self, exchange: &Exchange, exchanged: Exchanged) -> Brought {
-        let mut state = lock(&self.state);
-        state.asked = state.asked.saturating_sub(exchange.want);
-        state.writing = state.writing.saturating_sub(exchange.finishes.len());
-        if exchange.want > 0 {
-            state.more = exchanged.more;
-            state.many = exchanged.more;
-            state.registered &= !exchanged.unregistered;
-        }
-        let now = Instant::now();
-        if !exchange.follows_wait && !exchange.is_repeated() {
-            state
-                .ahead
-                .trip(now.saturating_duration_since(exchange.began));
-        }
-        for task in exchanged.taken {
-            match check(task, &self.rules) {
-                Ok(ready) => state.ready.push(ready, now),
-                Err(finish) => state.outcomes.push_back(finish),
-            }
-        }
-        Brought {
-            ready: state.can_begin(&self.rules),
-            surplus: state.ready.len() > state.slots(&self.rules),
-        }
-    }
-
-    /// When the first of those that are to go back to the queue does.
-    pub fn surplus_at(&self) -> Option<Instant> {
-        let state = lock(&self.state);
-        let slots = state.slots(&self.rules);
-        state.ready.surplus_at(slots, state.is_careful())
-    }
-
-    /// Since when the oldest that has not begun has been here.
-    pub fn ready_since(&self) -> Option<Instant> {
-        lock(&self.state).ready.since()
-    }
-
-    /// The worker has counted as dead: what has not begun is to go back, if it is still its own.
-    pub fn doubt(&self) {
-        let mut state = lock(&self.state);
-        if !state.ready.is_empty() {
-            state.ready.doubt();
-        }
-    }
-
-    /// What is to go back now, oldest first.
-    pub fn take_surplus(&self) -> Vec<Owned> {
-        let mut state = lock(&self.state);
-        let (slots, careful) = (state.slots(&self.rules), state.is_careful());
-        state.ready.take_surplus(slots, careful, Instant::now())
-    }
-
-    /// So many are back.
-    pub fn returned(&self, tasks: usize) {
-        let mut state = lock(&self.state);
-        state.ready.returned(tasks);
-        state.more = true;
-    }
-
-    /// Whether a handler could begin now.
-    pub fn can_begin(&self) -> bool {
-        lock(&self.state).can_begin(&self.rules)
-    }
-
-    /// The highest number of a repeated call: see [`Exchange`].
-    pub fn repetitions(&self) -> u64 {
-        self.repetitions.load(Ordering::Relaxed)
-    }
-
-    /// The worker's key is in Redis.
-    pub fn registered(&self) {
-        lock(&self.state).registered = true;
-    }
-
-    /// Whether the worker waits for its next heartbeat.
-    pub fn is_registered(&self) -> bool {
-        lock(&self.state).registered
-    }
-
-    /// Something is pending again.
-    pub fn something_pending(&self) {
-        lock(&self.state).more = true;
-    }
-
-    /// Whether there are free slots, and nothing was pending when last asked.
-    pub fn is_idle(&self) -> bool {
-        lock(&self.state).idle(&self.rules) > 0
-    }
-
-    /// Hands over tasks that can begin, oldest first.
-    pub fn begin(&self, tasks: usize, bytes: usize) -> Handed {
-        let mut state = lock(&self.state);
-        let free = state.free(self.rules.concurrency);
-        let mut begun = Vec::new();
-        let mut size = 0;
-        let mut timers = false;
-        let now = Instant::now();
-        while begun.len() < tasks && size < bytes && state.can_begin(&self.rules) {
-            let Some(ready) = state.ready.pop() else {
-                break;
-            };
-            let attempt = ready.task.attempt;
-            let id = String::from_utf8_lossy(&ready.task.owned.0).into_owned();
-            let (run, timer) = state.running.begin(ready.task, now, &self.rules);
-            timers |= timer;
-            size += ready.args.len();
-            begun.push(Begun {
-                run,
-                id,
-                function: ready.function,
-                args: ready.args,
-                created: ready.created,
-                attempt,
-            });
-        }
-        if !begun.is_empty() {
-            state.ahead.begun(now);
-        }
-        Handed {
-            begun,
-            more: state.can_begin(&self.rules),
-            timers,
-            room: free == 0 && state.free(self.rules.concurrency) > 0,
-        }
-    }
-
-    /// Takes in what came of runs. Of an aborted one, the reason for that counts. True if something
-    /// can begin.
-    pub fn finish(&self, ran: impl IntoIterator<Item = (u32, Ran)>) -> bool {
-        let mut state = lock(&self.state);
-        let before = state.running.len();
-        for (run, ran) in ran {
-            if let Some(running) = state.running.remove(run) {
-                self.end(&mut state, running, Some(ran));
-            }
-        }
-        let after = state.running.len();
-        state.ahead.ended(Instant::now(), before - after, after > 0);
-        state.can_begin(&self.rules)
-    }
-
-    fn end(&self, state: &mut State, running: Running, ran: Option<Ran>) {
-        let ran = match running.aborted {
-            Some(abort) => abort.outcome().map(Ran::from),
-            None => ran,
-        };
-        if let Some(ran) = ran {
-            state.outcomes.push_back(running.task.end(ran, &self.rules));
-        }
-    }
-
-    /// Aborts the run of a task, or ends it where it has not begun; with an owner, only what was
-    /// taken under that. Gives the run, if there is one that must hear of it.
-    pub fn abort(&self, id: &[u8], owner: Option<&str>, why: &Abort) -> Option<u32> {
-        let mut state = lock(&self.state);
-        let meant = |task: &Task| {
-            let (its_id, its_owner) = &task.owned;
-            its_id == id && owner.is_none_or(|owner| **its_owner == *owner)
-        };
-        let ready = state.ready.tasks().position(meant);
-        if let Some(ready) = ready.and_then(|index| state.ready.remove(index)) {
-            if let Some(outcome) = why.outcome() {
-                state
-                    .outcomes
-                    .push_back(ready.task.end(outcome.into(), &self.rules));
-            }
-            return None;
-        }
-        let run = state.running.find(meant)?;
-        let grace = self.rules.grace;
-        state.running.abort(run, why.clone(), grace).then_some(run)
-    }
-
-    /// Ends runs whose handlers have had their grace, aborts those whose time is up: their numbers
-    /// and their times. And when to ask again.
-    pub fn run_timers(&self) -> (Vec<(u32, Duration)>, Option<Instant>) {
-        let mut state = lock(&self.state);
-        let now = Instant::now();
-        let mut timed_out = Vec::new();
-        while let Some(run) = state.running.take_timer(now) {
-            let Some(running) = state.running.get(run) else {
-                continue;
-            };
-            if running.aborted.is_some() {
-                if let Some(running) = state.running.remove(run) {
-                    self.end(&mut state, running, None);
-                }
-            } else if let Some(timeout) = running.task.timeout(&self.rules) {
-                let grace = self.rules.grace;
-                state.running.abort(run, Abort::TimedOut(timeout), grace);
-                timed_out.push((run, timeout));
-            }
-        }
-        (timed_out, state.running.first_timer())
-    }
-
-    /// What has been running for so long, and is not aborted.
-    pub fn running_for(&self, age: Duration) -> Vec<Owned> {
-        let state = lock(&self.state);
-        let running = state.running.all();
-        running
-            .filter(|it| it.aborted.is_none() && it.since.elapsed() >= age)
-            .map(|it| it.task.owned.clone())
-            .collect()
-    }
-
-    /// All that is ready or running.
-    pub fn held(&self) -> HashSet<Owned> {
-        let state = lock(&self.state);
-        let ready = state.ready.tasks().map(|task| &task.owned);
-        let running = state.running.all().map(|it| &it.task.owned);
-        ready.chain(running).cloned().collect()
-    }
-
-    /// From here on nothing is asked for, and nothing begins.
-    pub fn stop_taking(&self) {
-        lock(&self.state).stopped = true;
-    }
-
-    /// Whether no exchange is on its way that could bring a task.
-    pub fn is_settled(&self) -> bool {
-        lock(&self.state).asked == 0
-    }
-
-    /// Whether nothing is left to be run or to be written.
-    pub fn is_empty(&self) -> bool {
-        let state = lock(&self.state);
-        state.ready.is_empty()
-            && state.ready.returning() == 0
-            && state.running.is_empty()
-            && state.outcomes.is_empty()
-            && state.writing == 0
-    }
-
-    /// What has not begun, oldest first.
-    pub fn take_ready(&self) -> Vec<Owned> {
-        lock(&self.state).ready.take_all()
-    }
-
-    /// What has begun and not ended, oldest first. What was aborted before gets its outcome, and is
-    /// not among it.
-    pub fn take_running(&self) -> Vec<(u32, Owned)> {
-        let mut state = lock(&self.state);
-        let mut taken = Vec::new();
-        for run in state.running.numbers() {
-            match state.running.remove(run) {
-                Some(running) if running.aborted.is_none() => {
-                    taken.push((run, running.task.owned));
-                }
-                Some(running) => self.end(&mut state, running, None),
-                None => {}
-            }
-        }
-        taken
     }
 }

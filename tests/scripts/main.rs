@@ -98,6 +98,8 @@ struct Exchange<'a> {
     owner: &'a str,
     want: &'a str,
     repeated: &'a str,
+    /// As ARGV[10] has it.
+    older: &'a str,
     outcomes: &'a [Ran<'a>],
 }
 
@@ -107,6 +109,7 @@ const TAKE: Exchange = Exchange {
     owner: "w:1",
     want: "10",
     repeated: "",
+    older: "",
     outcomes: &[],
 };
 
@@ -202,6 +205,7 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
         "1000",
         &number,
         DAY,
+        it.older,
     ];
     let mut args = head.to_vec();
     for place in retries_first(it.outcomes) {

@@ -244,13 +244,14 @@ fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
 }
 
 /// The list is read from either end, in windows that grow to 512; where most of what was read goes,
-/// it is cut off and the rest put back, else each is overwritten.
+/// it is cut off and the rest put back, else each is overwritten. Or, where the worker says how many of
+/// its own are older, parts of it are read first.
 #[test]
 fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_order() {
     let server = Server::start();
     let redis = &mut server.connect();
     let length = 2000;
-    for places in [
+    let all_places = [
         vec![1990, 1991, 1995, 1998, 1999],
         vec![0, 1, 2, 3, 700],
         vec![
@@ -262,7 +263,25 @@ fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_o
         (1900..2000).collect(),
         (1000..2000).filter(|place| place % 3 > 0).collect(),
         (0..2000).rev().collect(),
-    ] {
+    ];
+    let older = |place: usize| length - 1 - place;
+    type Older<'a> = &'a dyn Fn(usize) -> usize;
+    let said: [(&str, usize, Older); 6] = [
+        ("nothing", 0, &older),
+        ("how it is", length, &older),
+        ("nearly how it is", length, &|place| older(place) + 2),
+        ("about how it is", length / 3, &|place| {
+            older(place) / 3 + 10
+        }),
+        ("what is wrong", length, &|place| {
+            (older(place) + 900) % 2100
+        }),
+        ("what can't be", 1, &|place| older(place) * 1000),
+    ];
+    for (places, (what, held, older)) in all_places.iter().flat_map(|places| {
+        let said = said.iter();
+        said.map(move |said| (places, said))
+    }) {
         run::<()>(redis, "FLUSHALL");
         let mut list: Vec<String> = (0..length).map(|place| place.to_string()).collect();
         redis::cmd("RPUSH")
@@ -278,13 +297,21 @@ fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_o
             );
         }
         let own: Vec<Ran> = mine.iter().map(|id| [&**id, "w:1", "s", "", ""]).collect();
+        let numbers = places.iter().map(|place| older(*place));
+        let numbers = std::iter::once(*held).chain(numbers);
+        let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+        let older = match held {
+            0 => String::new(),
+            _ => numbers.join(","),
+        };
         let it = Exchange {
             outcomes: &own,
+            older: &older,
             ..WRITE
         };
         assert_eq!(exchange(redis, it).written, vec![1; mine.len()]);
         list.retain(|id| !mine.contains(id));
         let left: Vec<String> = run(redis, "LRANGE q:executing 0 -1");
-        assert_eq!(left, list);
+        assert_eq!(left, list, "{what}");
     }
 }

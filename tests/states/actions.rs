@@ -213,6 +213,7 @@ impl World {
             finishes.push(Finish {
                 id,
                 owner: token,
+                place: 0,
                 end,
             });
         }

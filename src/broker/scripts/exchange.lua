@@ -17,7 +17,10 @@
 -- ARGV[8]  number of this call: a thousand for each exchange of this worker, and one for each time
 --          that this one was sent before
 -- ARGV[9]  the worker's own ttl: of a task that has expired, and of those that say no other
--- ARGV[10…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
+-- ARGV[10] '' or, where the worker has many in `executing`: how many, and for each outcome how many of
+--          these are older than its task, with commas in between. Where to look first, and no more than
+--          that: others take out of the list, too
+-- ARGV[11…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
 --          kind has. Those to be run again come first. Kinds:
 --          v a, s, f a b, c a as settle.lua has them; a ttl of the task's own follows the letter, -
 --          for ever
@@ -105,8 +108,20 @@ local function taken_again(key, id)
     and not call('ZSCORE', due, 'start:' .. id)
 end
 
+local older = {}
+for number in string.gmatch(ARGV[10], '%d+') do
+  older[#older + 1] = tonumber(number)
+end
+local held = table.remove(older, 1)
+
 local written, through, outcomes, all = {}, {}, 0, 1
-local at, last, holder, retries = 10, #ARGV, nil, false
+local places = {} -- of those that are through: how many are older
+local function leaves(id)
+  through[#through + 1] = id
+  places[#through] = older[outcomes + 1]
+end
+
+local at, last, holder, retries = 11, #ARGV, nil, false
 while at <= last do
   local id, kind, rest, a, b = ARGV[at], ARGV[at + 2], '', '', ''
   if ARGV[at + 1] ~= '' then
@@ -142,25 +157,59 @@ while at <= last do
         call('HDEL', key, 'cancel') -- which came too late
       end
     end
-    through[#through + 1] = id
+    leaves(id)
     answer = 1
   elseif is_no_hash(found) then
     -- Written by somebody else.
   elseif not found[1] and call('EXISTS', key) == 0 then
-    through[#through + 1] = id -- deleted while it ran: nobody else will take it out
+    leaves(id) -- deleted while it ran: nobody else will take it out
     answer = repeated and 1 or 0 -- or removed by this very call, the first time
   elseif written_before(key, kind, rest) then
     -- Where the first time ended in between, the id has not left the list. It may also be there
     -- anew: taken meanwhile, perhaps by a worker of another kind, which writes nothing at first.
     local anew = kind == 'r' and taken_again(key, id) and 1 or 0
     if #call('LPOS', executing, id, 'COUNT', 0) > anew then
-      through[#through + 1] = id
+      leaves(id)
     end
     answer = 1
   end
   outcomes = outcomes + 1
   written[outcomes] = answer
   all = math.min(all, answer)
+end
+
+-- Of a long list, parts are read before the whole of it is: to either side of where an id is thought to be,
+-- which is exact where the list is this worker's alone, and about right among others'.
+local EXACT, ABOUT, CALL = 0, 64, 16
+local function take_out_near()
+  local length = call('LLEN', executing)
+  local near = length == held and EXACT or ABOUT
+  if #through * (2 * near + CALL) > length then
+    return -- the whole is less than so many parts
+  end
+  local others, gone = {}, 0
+  for i, id in ipairs(through) do
+    local first = math.max(0, math.floor((places[i] or 0) * length / held) - near)
+    local part = call('LRANGE', executing, -first - 2 * near - 1, -first - 1)
+    local place = #part
+    while place > 0 and part[place] ~= id do
+      place = place - 1
+    end
+    if place > 0 then
+      call('LSET', executing, place - #part - first - 1, GONE)
+      gone = gone + 1
+    else
+      others[#others + 1] = id
+    end
+  end
+  if gone > 0 then
+    call('LREM', executing, -gone, GONE)
+  end
+  through = others
+end
+
+if held then
+  take_out_near()
 end
 take_out(executing, through)
 if retries and #ids < want then
