@@ -46,25 +46,21 @@ pub async fn run(shared: &Shared) {
                     shared.reaper.interrupted();
                 }
                 shared.reaper.heard(Instant::now(), clock, epoch);
-                shared.lease.renew(sent, was_there, timeout);
+                let unbroken = shared.lease.renew(sent, was_there, timeout);
                 if !shared.slots.is_registered() {
                     shared.slots.registered();
                     shared.work.notify_one();
                 }
-                let counted_as_dead = !was_there && !first;
+                let may_have_died = !unbroken && !first;
                 first = false;
-                if counted_as_dead {
+                if may_have_died {
                     shared.slots.doubt();
                     shared.surplus.notify_one();
                 } else {
                     shared.freed(); // What waited for this.
                 }
-                if counted_as_dead || looked.elapsed() >= look_every {
-                    let age = if counted_as_dead {
-                        Duration::ZERO
-                    } else {
-                        EVERY
-                    };
+                if may_have_died || looked.elapsed() >= look_every {
+                    let age = if may_have_died { Duration::ZERO } else { EVERY };
                     look(shared, age).await;
                     looked = Instant::now();
                 }

@@ -17,14 +17,20 @@ struct Held {
 }
 
 impl Lease {
-    /// Redis has taken a heartbeat that was sent then; `there`: the one before had not expired.
-    pub fn renew(&self, sent: Instant, there: bool, lifetime: Duration) {
+    /// Redis has answered a heartbeat that was sent then; `there`: it found the one before. That alone
+    /// does not say that it had not expired: an earlier attempt at this one, whose answer was lost or
+    /// that came late, may be what it found. Gives whether the lease was held all the time.
+    pub fn renew(&self, sent: Instant, there: bool, lifetime: Duration) -> bool {
         let mut held = lock(&self.0);
-        let since = held.as_ref().map(|held| held.since).filter(|_| there);
+        let now = Instant::now();
+        let before = held.as_ref().filter(|held| there && now <= held.until);
+        let since = before.map_or(sent, |held| held.since);
+        let unbroken = before.is_some();
         *held = Some(Held {
-            since: since.unwrap_or(sent),
+            since,
             until: sent + lifetime,
         });
+        unbroken
     }
 
     pub fn held_since(&self, then: Instant) -> bool {
@@ -61,8 +67,19 @@ mod tests {
         lease.renew(start, false, Duration::ZERO);
         assert!(!lease.held_since(start), "it has not been renewed");
         let later = start + Duration::from_millis(1);
-        lease.renew(later, false, LONG);
+        assert!(!lease.renew(later, false, LONG));
         assert!(!lease.held_since(start));
         assert!(lease.held_since(later));
+    }
+
+    #[test]
+    fn a_heartbeat_that_finds_the_one_before_too_late_may_have_found_itself() {
+        let lease = Lease::default();
+        let start = Instant::now();
+        lease.renew(start, false, Duration::ZERO);
+        let later = start + Duration::from_millis(1);
+        assert!(!lease.renew(later, true, LONG));
+        assert!(!lease.held_since(start));
+        assert!(lease.renew(later, true, LONG));
     }
 }
