@@ -28,12 +28,12 @@ export const cases = [
   {
     name: 'drain-1',
     title: 'Drain, concurrency 1',
-    ...drain(1, { dothis: 12_000, bullmq: 8_000, 'bee-queue': 8_000, groupmq: 8_000 }),
+    ...drain(1, { dothis: 80_000, bullmq: 8_000, 'bee-queue': 8_000, groupmq: 8_000 }),
   },
   {
     name: 'drain-10',
     title: 'Drain, concurrency 10',
-    ...drain(10, { dothis: 100_000, bullmq: 30_000, 'bee-queue': 40_000, groupmq: 30_000 }),
+    ...drain(10, { dothis: 200_000, bullmq: 30_000, 'bee-queue': 40_000, groupmq: 30_000 }),
   },
   {
     name: 'drain-100',

@@ -287,6 +287,7 @@ class Worker extends Emitter {
     const lines = this.#outcomes
     this.#outcomes = []
     this.#outcomesLength = 0
+    // What waited for a slot is fetched from here: to be woken for it takes longer.
     if (this.#native.finish(`[${lines.join(',')}]`)) setImmediate(this.#port.wake)
   }
 }

@@ -186,7 +186,8 @@ impl NativeWorker {
         })
     }
 
-    /// Hands in outcomes: a JSON array of lines.
+    /// Hands in outcomes: a JSON array of lines. True if JavaScript is to pull by itself: its slots are
+    /// free for what waited for them, and nothing has woken it for that.
     #[napi(catch_unwind)]
     pub fn finish(&self, batch: String) -> napi::Result<bool> {
         let lines: Vec<Line> = serde_json::from_str(&batch)
