@@ -38,8 +38,11 @@ impl Order {
             several => {
                 let mut leaving = several.to_vec();
                 leaving.sort_unstable();
-                self.held
-                    .retain(|place| leaving.binary_search(place).is_err());
+                let mut leaving = leaving.into_iter().peekable();
+                self.held.retain(|place| {
+                    while leaving.next_if(|leaves| leaves < place).is_some() {}
+                    leaving.next_if_eq(place).is_none()
+                });
             }
         }
         found

@@ -178,18 +178,20 @@ while at <= last do
   all = math.min(all, answer)
 end
 
--- Of a long list, parts are read before the whole of it is: to either side of where an id is thought to be,
--- which is exact where the list is this worker's alone, and about right among others'.
-local EXACT, ABOUT, CALL = 0, 64, 16
+-- Of a long list, parts are read before the whole of it is: to either side of where an id is thought to be.
+-- That is exact where the list is this worker's alone, but for what it has been given and not heard of
+-- yet, which is younger than all these; and about right among others'.
+local UNHEARD, ABOUT, CALL = 128, 64, 16
 local function take_out_near()
   local length = call('LLEN', executing)
-  local near = length == held and EXACT or ABOUT
+  local alone = length - held <= UNHEARD
+  local near, scale = alone and 0 or ABOUT, alone and 1 or length / held
   if #through * (2 * near + CALL) > length then
     return -- the whole is less than so many parts
   end
   local others, gone = {}, 0
   for i, id in ipairs(through) do
-    local first = math.max(0, math.floor((places[i] or 0) * length / held) - near)
+    local first = math.max(0, math.floor((places[i] or 0) * scale) - near)
     local part = call('LRANGE', executing, -first - 2 * near - 1, -first - 1)
     local place = #part
     while place > 0 and part[place] ~= id do
