@@ -97,10 +97,10 @@ test('close gives back what was taken and has not begun, first in line and in or
         begun.push(id)
         if (begun.length > 1) return id
         // Two batches wait for JavaScript, which has what runs.
-        const taken = worker.health().running + 2 * 64
-        spinUntil(() => length('executing') === taken)
+        const { running } = worker.health()
+        spinUntil(() => length('executing') === running + 2 * 64)
         closing = worker.close()
-        spinUntil(() => length('pending') > 0)
+        spinUntil(() => length('pending') === count - running)
         return id
       },
     },
