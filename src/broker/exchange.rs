@@ -35,7 +35,7 @@ pub struct Exchange {
     /// Where the worker has many in `executing`: how many, and for each finish how many of those are
     /// older.
     pub older: Option<(usize, Vec<usize>)>,
-    /// Slots that are kept free for what it takes.
+    /// How many tasks it takes, at most.
     pub want: usize,
     /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
     pub withdrawn: bool,

@@ -1,6 +1,6 @@
 //! Exchanges outcomes for tasks: one round trip writes what has been run and takes what there are
-//! free slots for. Two exchanges may be on their way, so that Redis has one while this end has the
-//! other; batches form by themselves behind them.
+//! free slots for, or will be by then (see `ahead`). Two exchanges may be on their way, so that Redis
+//! has one while this end has the other; batches form by themselves behind them.
 
 use std::time::Duration;
 
