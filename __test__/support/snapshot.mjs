@@ -17,7 +17,10 @@ export async function snapshot(redis, queue, { mask = maskTimesAndUuids, books =
     const type = await redis.send('TYPE', key)
     const name = mask(key.slice(queue.length + 1))
     if (name in found) throw new Error(`two keys read ${name}: give these tasks ids of their own`)
-    found[name] = { [type]: maskWithin(await readers[type](redis, key), mask) }
+    const content = type === 'none' ? null : await readers[type](redis, key)
+    // Redis has no empty lists, sets and hashes: it has gone while this looked.
+    if (content === null || (typeof content === 'object' && Object.keys(content).length === 0)) continue
+    found[name] = { [type]: maskWithin(content, mask) }
     if ((await redis.send('PTTL', key)) >= 0) found[name].expires = true
   }
   return found
