@@ -101,7 +101,11 @@ pub struct Item(String);
 
 impl Item {
     pub fn new(kind: u32, number: u32) -> Self {
-        let mut text = String::with_capacity(SHORT);
+        Item::after(String::with_capacity(SHORT), kind, number)
+    }
+
+    /// To the end of a text that has others already.
+    pub fn after(mut text: String, kind: u32, number: u32) -> Self {
         // Writing into a String can't fail.
         let _ = write!(text, "[{kind},{number}");
         Item(text)

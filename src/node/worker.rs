@@ -167,7 +167,8 @@ impl NativeWorker {
             };
             let (tasks, more) = worker.begin(PORTION, PORTION_BYTES);
             for task in tasks {
-                let item = Item::new(TASK, task.run)
+                text.push(',');
+                let item = Item::after(std::mem::take(text), TASK, task.run)
                     .text(&task.id)
                     .text(&task.function)
                     .json(&task.args);
@@ -179,8 +180,7 @@ impl NativeWorker {
                     1 => item,
                     attempt => item.json(&attempt.to_string()),
                 };
-                text.push(',');
-                text.push_str(&item.end());
+                *text = item.end();
             }
             more
         })

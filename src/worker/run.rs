@@ -166,7 +166,7 @@ pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish>
         .unwrap_or(1);
     let problem = match (
         function.as_deref().map(std::str::from_utf8),
-        json::args(args.as_deref()),
+        json::args(args),
     ) {
         (None | Some(Ok("")), _) => "no function was given: set the hash field function to the \
                                      name of a handler"
@@ -183,7 +183,7 @@ pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish>
                     options,
                 },
                 function: function.to_owned(),
-                args: args.to_owned(),
+                args,
                 created: created.and_then(|created| String::from_utf8(created).ok()),
             });
         }
