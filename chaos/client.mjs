@@ -15,6 +15,8 @@ const client = dothis({ url, queue, commandTimeout: 3_000 })
 const BURST_MS = 50
 /** So many at once that handlers which end at once have more to do for a while. */
 const FLOOD = 400
+/** ... and so many that their args are read by themselves for a while. */
+const LONG = 50
 /** More than that open, and a client pauses: the queue is not to grow without end while Redis is away. */
 const MOST_OPEN = 3_000
 const open = new Set()
@@ -31,6 +33,7 @@ process.send('ready')
 while (!stopped) {
   const tasks = (perSecond * BURST_MS) / 1_000
   if (random.chance(0.01)) track(putMany(FLOOD, ['plain']))
+  else if (random.chance(0.005)) track(putMany(LONG, ['bigArgs']))
   else if (random.chance(0.1)) track(putMany(Math.ceil(tasks), ['plain', 'retry', 'delayed', 'removed']))
   else for (let n = 0; n < tasks; n++) track(put())
   if (random.chance(0.3)) track(cancel(someId()))

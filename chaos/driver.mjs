@@ -40,6 +40,7 @@ export async function chaos({ seconds, seed, perSecond = 350, poison = 4, keep =
     const inflicted = await inflict({ random, fleet, redis, say }, seconds)
     say('at rest from here on')
     fleet.heal()
+    await fleet.reinforce()
     for (const client of fleet.clients) client.stop()
     const late = await rest(redis, fleet)
     await fleet.closeAll()

@@ -4,6 +4,7 @@ import { Member } from './member.mjs'
 
 const CLIENTS = 3
 const WORKERS = 4
+const MOST_SLOTS = 50
 const CLOSE_TIMEOUT_MS = 1_000
 /** How long a worker may take to close: a handler that blocks its event loop, and twice what Redis may take. */
 const CLOSED_WITHIN_MS = 30_000
@@ -72,6 +73,11 @@ export class Fleet {
     }
   }
 
+  /** One that gets through with what is left, although chance may have given the others one slot each. */
+  async reinforce() {
+    this.workers.push(await this.#worker(MOST_SLOTS))
+  }
+
   async closeAll() {
     this.#ended = true
     await Promise.all(this.workers.map((worker) => this.close(worker)))
@@ -80,11 +86,11 @@ export class Fleet {
     for (const { proxy } of [...this.clients, ...this.workers]) proxy.close()
   }
 
-  async #worker() {
+  async #worker(concurrency = this.#random.pick([1, 5, 20, MOST_SLOTS])) {
     const random = this.#random
     const name = `worker-${++this.#started}`
     const options = {
-      concurrency: random.pick([1, 5, 20, 50]),
+      concurrency,
       heartbeatTimeout: random.pick([1_000, 2_000, 3_000]),
       maxDeliveries: 100,
     }
