@@ -14,7 +14,7 @@ const { raw } = redis
 
 const COMMANDS = [
   ...['evalsha', 'script|load', 'time', 'exists', 'del', 'pexpire'],
-  ...['hset', 'hmget', 'hget', 'hdel', 'hsetnx'],
+  ...['hset', 'hmget', 'hget', 'hdel', 'hsetnx', 'hstrlen'],
   ...['llen', 'lrange', 'lpos', 'lpush', 'rpush', 'lrem', 'lset', 'ltrim'],
   ...['zadd', 'zcard', 'zrem', 'zrange', 'zrangebyscore'],
   ...['publish', 'subscribe', 'blmove', 'ping'],
@@ -132,6 +132,8 @@ test('what README names is all that a user must be allowed', async (t) => {
   const twice = (_, { attempt }) => {
     if (attempt === 1) throw new Error('not yet')
   }
+  const long = Array.from({ length: 40 }, () => ({ function: 'run', args: { text: 'x'.repeat(4_000) } }))
+  const longOnes = await client.enqueueMany(long)
   const worker = client.work({ run: () => {}, twice, endless: () => new Promise(() => {}) }, { grace: 0 })
   worker.on('error', (error) => errors.push(error))
   await client.enqueueMany(TASKS.map(({ task }) => task))
@@ -139,6 +141,7 @@ test('what README names is all that a user must be allowed', async (t) => {
     const tasks = await Promise.all(TASKS.map(({ task: { id } }) => client.get(id)))
     return tasks.every((task) => task === null || task.state === 'finished')
   }, 'all are through')
+  await Promise.all(longOnes.map((task) => task.result()))
   const endless = await client.enqueue('endless')
   await until(() => worker.health().running === 1, 'it runs')
   assert.equal(await endless.cancel(), true)

@@ -73,7 +73,7 @@ impl NewTask {
 pub struct Taken {
     pub id: Vec<u8>,
     pub function: Option<Vec<u8>>,
-    pub args: Option<Vec<u8>>,
+    pub args: Args,
     /// `pending-created`, where the producer wrote it.
     pub created: Option<Vec<u8>>,
     /// JSON text of [`Options`], where it has any.
@@ -84,6 +84,27 @@ pub struct Taken {
     pub lost: bool,
     /// The token without which nobody can finish this run.
     pub owner: Arc<str>,
+}
+
+/// The args of a task that was taken, as far as the worker has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Args {
+    /// As they are in the hash, if it has any.
+    Read(Option<Vec<u8>>),
+    /// So many bytes, still to be read.
+    Unread(usize),
+    /// They were there when the task was taken, and are no more.
+    Gone,
+}
+
+impl Args {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Args::Read(args) => args.as_ref().map_or(0, Vec::len),
+            Args::Unread(bytes) => *bytes,
+            Args::Gone => 0,
+        }
+    }
 }
 
 /// An id that was in `pending` and could not be taken; it is in no list any more.

@@ -16,6 +16,8 @@ class FailingNetwork {
   #mode = 'forward'
   #losing
   #dropping
+  /** Hears each request before it is passed on. */
+  onRequest
 
   constructor(port) {
     this.#port = port
@@ -122,6 +124,7 @@ class FailingNetwork {
   }
 
   #request(pair, server, data) {
+    this.onRequest?.(data.toString('latin1'))
     server.write(data)
     if (pair.lost || !this.#losing?.test(data.toString('latin1'))) return
     pair.lost = this.#losing.resolve

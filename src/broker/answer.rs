@@ -5,7 +5,7 @@ use redis::Value;
 use super::exchange::TAKE_BYTES;
 use super::{Exchange, Exchanged, Tick, reply};
 use crate::outcome::Standing;
-use crate::task::{Cancelled, Dropped, Taken};
+use crate::task::{Args, Cancelled, Dropped, Taken};
 
 pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     let mut result = Exchanged::default();
@@ -20,12 +20,16 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     };
     let mut taken = list(part()).into_iter();
     while let Some(id) = taken.next().and_then(bytes) {
-        let mut field = || taken.next().and_then(bytes);
+        let function = taken.next().and_then(bytes);
+        let args = match taken.next() {
+            Some(Value::Int(bytes)) => Args::Unread(usize::try_from(bytes).unwrap_or_default()),
+            args => Args::Read(args.and_then(bytes)),
+        };
         result.taken.push(Taken {
             id,
-            function: field(),
-            args: field(),
-            created: field(),
+            function,
+            args,
+            created: taken.next().and_then(bytes),
             options: None,
             attempt: None,
             lost: false,
@@ -51,12 +55,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             task.lost = lost.and_then(bytes).is_some();
         }
     }
-    let bytes: usize = result
-        .taken
-        .iter()
-        .filter_map(|task| task.args.as_ref())
-        .map(Vec::len)
-        .sum();
+    let bytes: usize = result.taken.iter().map(|task| task.args.bytes()).sum();
     result.more = result.unregistered
         || result.taken.len() + result.dropped.len() >= exchange.want
         || bytes >= TAKE_BYTES

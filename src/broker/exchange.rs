@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
-use redis::{Cmd, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::{Broker, EXCHANGE, answer, call, ttl};
 use crate::clock;
 use crate::error::Result;
 use crate::outcome::{End, Finish, Keep, Outcome};
-use crate::task::{Dropped, Taken};
+use crate::task::{Args, Dropped, Taken};
 
 /// Bytes of args after which an exchange takes no more tasks.
 pub const TAKE_BYTES: usize = 512 * 1024;
@@ -37,6 +38,8 @@ pub struct Exchange {
     pub older: Option<(usize, Vec<usize>)>,
     /// How many tasks it takes, at most.
     pub want: usize,
+    /// Whether args are read by themselves: see [`Broker::exchange`].
+    pub args_apart: bool,
     /// Nothing more is to be taken, only what an earlier attempt has taken to be told.
     pub withdrawn: bool,
     /// It is carried out some time after it was sent, and so on Redis's clock.
@@ -71,6 +74,7 @@ impl Exchange {
             finishes,
             older: None,
             want,
+            args_apart: false,
             withdrawn: false,
             follows_wait: false,
             number,
@@ -122,14 +126,48 @@ impl Broker {
     /// `executing` for what is wanted.
     ///
     /// Repeated until it is answered; fails only where Redis refuses it, with nothing changed.
+    ///
+    /// Redis's Lua hashes every byte of every string, which takes longer than all else once args have some
+    /// hundreds of them. Read apart, they take another trip instead. That is part of the exchange: where it
+    /// fails, the whole is repeated, and gives the same tasks again.
     pub async fn exchange(&self, exchange: &Exchange) -> Result<Exchanged> {
-        let answer: Value = self
-            .call(None, |connection, before| {
-                let call = self.exchange_call(exchange, before);
-                call::invoke(&EXCHANGE, call, connection).boxed()
-            })
-            .await?;
-        Ok(answer::exchanged(answer, exchange))
+        self.call(None, |connection, before| {
+            let call = self.exchange_call(exchange, before);
+            async move {
+                let answer: Value = call::invoke(&EXCHANGE, call, connection.clone()).await?;
+                let mut exchanged = answer::exchanged(answer, exchange);
+                self.read_args(&mut exchanged.taken, connection).await?;
+                Ok(exchanged)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn read_args(
+        &self,
+        taken: &mut [Taken],
+        mut connection: MultiplexedConnection,
+    ) -> RedisResult<()> {
+        let mut unread: Vec<&mut Taken> = taken
+            .iter_mut()
+            .filter(|task| matches!(task.args, Args::Unread(_)))
+            .collect();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let mut reads = redis::pipe();
+        reads.ignore_errors();
+        for task in &unread {
+            reads.hget(self.keys.task(&task.id), "args");
+        }
+        let answers: Vec<Value> = reads.query_async(&mut connection).await?;
+        let mut answers = answers.into_iter();
+        for task in &mut unread {
+            let args = answers.next().and_then(answer::bytes);
+            task.args = args.map_or(Args::Gone, |args| Args::Read(Some(args)));
+        }
+        Ok(())
     }
 
     pub(super) fn exchange_call(&self, exchange: &Exchange, before: u32) -> Cmd {
@@ -154,7 +192,8 @@ impl Broker {
             .arg(TAKE_BYTES)
             .arg(exchange.call_number(before))
             .arg(ttl(exchange.keep))
-            .arg(older(exchange));
+            .arg(older(exchange))
+            .arg(super::flag(exchange.args_apart));
         let mut before: Option<&Arc<str>> = None;
         for Finish { id, owner, end, .. } in &exchange.finishes {
             let same = before.replace(owner) == Some(owner);

@@ -8,7 +8,7 @@ use super::order::Place;
 use crate::broker::Owned;
 use crate::json;
 use crate::outcome::{End, Finish, Keep, Outcome};
-use crate::task::{self, Taken};
+use crate::task::{self, Args, Taken};
 
 /// A task that was taken.
 pub struct Task {
@@ -164,10 +164,13 @@ pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish>
     let attempt = attempt
         .and_then(|attempt| std::str::from_utf8(&attempt).ok()?.parse().ok())
         .unwrap_or(1);
-    let problem = match (
-        function.as_deref().map(std::str::from_utf8),
-        json::args(args),
-    ) {
+    let args = match args {
+        Args::Read(args) => json::args(args),
+        Args::Unread(_) | Args::Gone => {
+            Err("args: somebody took them away after the task was taken".into())
+        }
+    };
+    let problem = match (function.as_deref().map(std::str::from_utf8), args) {
         (None | Some(Ok("")), _) => "no function was given: set the hash field function to the \
                                      name of a handler"
             .to_owned(),
@@ -305,7 +308,7 @@ mod tests {
         ) {
             let (function, args, created, options, attempt) = fields;
             let taken = Taken {
-                id: id.clone(), function, args, created, options, attempt, lost: false, owner: "w:1".into(),
+                id: id.clone(), function, args: Args::Read(args), created, options, attempt, lost: false, owner: "w:1".into(),
             };
             let rules = Rules::default();
             let finish = match check(taken, 1, &rules) {

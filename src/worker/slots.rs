@@ -98,6 +98,7 @@ impl Slots {
             return None;
         }
         let want = state.free(self.rules.concurrency + ahead).min(batch);
+        let args_apart = state.args_apart;
         let mut finishes = Vec::new();
         let mut bytes = 0;
         while finishes.len() < batch && bytes < BATCH_BYTES {
@@ -107,7 +108,9 @@ impl Slots {
             bytes += finish.end.bytes();
             finishes.push(finish);
         }
-        Some(self.exchange(&mut state, finishes, want))
+        let mut exchange = self.exchange(&mut state, finishes, want);
+        exchange.args_apart = args_apart;
+        Some(exchange)
     }
 
     /// What follows a wait for something to come, if that is still to be waited for.
@@ -157,6 +160,7 @@ impl Slots {
                 .ahead
                 .trip(now.saturating_duration_since(exchange.began));
         }
+        state.weigh(&exchanged.taken);
         for task in exchanged.taken {
             let place = state.order.add();
             match check(task, place, &self.rules) {

@@ -98,8 +98,9 @@ struct Exchange<'a> {
     owner: &'a str,
     want: &'a str,
     repeated: &'a str,
-    /// As ARGV[10] has it.
+    /// As ARGV[10] and ARGV[11] have them.
     older: &'a str,
+    args_apart: &'a str,
     outcomes: &'a [Ran<'a>],
 }
 
@@ -110,6 +111,7 @@ const TAKE: Exchange = Exchange {
     want: "10",
     repeated: "",
     older: "",
+    args_apart: "",
     outcomes: &[],
 };
 
@@ -206,6 +208,7 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
         &number,
         DAY,
         it.older,
+        it.args_apart,
     ];
     let mut args = head.to_vec();
     for place in retries_first(it.outcomes) {

@@ -38,6 +38,43 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
 }
 
 #[test]
+fn args_that_are_read_apart_are_told_by_their_length_and_count_like_others() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(600));
+    let tasks = ["a", "b", "c"].map(|id| [id, "f", &*long, "", ""]);
+    run::<()>(redis, "HSET q:task:bare function f state pending");
+    run::<()>(redis, "LPUSH q:pending bare");
+    enqueue(redis, "t0", &tasks);
+    let apart = Exchange {
+        args_apart: "1",
+        ..TAKE
+    };
+    let bytes = long.len().to_string();
+    let first = exchange(redis, apart);
+    // Bytes end at a thousand.
+    assert_eq!(
+        first.taken,
+        [
+            ["bare", "f", "", "", "", "", ""],
+            ["a", "f", &bytes, "t0", "", "", ""],
+            ["b", "f", &bytes, "t0", "", "", ""],
+        ]
+    );
+    let before = contents(redis);
+    let again = exchange(
+        redis,
+        Exchange {
+            repeated: "1",
+            ..apart
+        },
+    );
+    assert_eq!(again.ids(), ["bare", "a", "b"]);
+    assert_eq!(again.taken[1][2], long, "a repetition tells them whole");
+    assert_eq!(contents(redis), before);
+}
+
+#[test]
 fn a_repeated_exchange_gives_each_of_its_own_once_and_nothing_of_others() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -217,7 +217,7 @@ impl World {
                 end,
             });
         }
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             uuid,
             owner.clone(),
             Keep::ForEver,
@@ -226,6 +226,7 @@ impl World {
             finishes,
             want,
         );
+        exchange.args_apart = want % 2 == 1;
         let exchanged = block(self.broker.exchange(&exchange)).expect("an answer");
         prop_assert_eq!(&exchanged.written, &written);
         prop_assert_eq!(exchanged.unregistered, !alive && want > 0);
@@ -254,6 +255,10 @@ impl World {
         prop_assert_eq!(taken.len(), exchanged.taken.len(), "taken twice");
         for task in &exchanged.taken {
             let id = text(&task.id);
+            let args = before
+                .field(&id, "args")
+                .map(|args| args.as_bytes().to_vec());
+            prop_assert_eq!(&task.args, &Args::Read(args), "the args of {}", id);
             // Without options nobody looks for more; a person may have taken those away.
             let known = before.field(&id, "options").is_some();
             let lost = known && before.field(&id, "lost").is_some();

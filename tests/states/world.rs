@@ -13,7 +13,7 @@ use dothis::broker::connection::{Link, Settings};
 use dothis::broker::{Broker, Enqueued, Exchange, Exchanged, Owned, Release};
 use dothis::outcome::{End, Finish, Keep, Outcome, Standing};
 use dothis::runtime;
-use dothis::task::{Cancelled, NewTask, When};
+use dothis::task::{Args, Cancelled, NewTask, When};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use redis::{Connection, Script};

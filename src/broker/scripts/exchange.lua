@@ -20,7 +20,9 @@
 -- ARGV[10] '' or, where the worker has many in `executing`: how many, and for each outcome how many of
 --          these are older than its task, with commas in between. Where to look first, and no more than
 --          that: others take out of the list, too
--- ARGV[11…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
+-- ARGV[11] '1' where args are to be told by their length, and read by `HGET` afterwards: what is long
+--          passes through Lua slowly
+-- ARGV[12…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
 --          kind has. Those to be run again come first. Kinds:
 --          v a, s, f a b, c a as settle.lua has them; a ttl of the task's own follows the letter, -
 --          for ever
@@ -28,7 +30,8 @@
 --          follows the letter
 --
 -- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
---           taken: id, function, args, pending-created of each, flat, oldest first
+--           taken: id, function, args (or how many bytes they have), pending-created of each, flat,
+--             oldest first
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
 --           nil, or for those taken that have options: which of them, options, attempt, and how
@@ -121,7 +124,7 @@ local function leaves(id)
   places[#through] = older[outcomes + 1]
 end
 
-local at, last, holder, retries = 11, #ARGV, nil, false
+local at, last, holder, retries = 12, #ARGV, nil, false
 while at <= last do
   local id, kind, rest, a, b = ARGV[at], ARGV[at + 2], '', '', ''
   if ARGV[at + 1] ~= '' then
@@ -279,13 +282,16 @@ local function ends(key, id, options)
   return false, more[1], more[5]
 end
 
+-- There is no field without a name: nothing is read in place of the args.
+local args_apart = ARGV[11] == '1'
+local args = args_apart and '' or 'args'
+
 local started, mine, bytes, left = {}, {}, 0, #ids
 while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', 'args', 'pending-created', 'state',
-    'options')
+  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options')
   local why, attempt, lost
   if found.err and is_no_hash(found) then
     why = 'not a hash'
@@ -302,11 +308,16 @@ while left > 0 and bytes < budget do
     why = ended and 'ended'
   end
   if not why then
+    local size = found[2] and #found[2] or 0
+    if args_apart then
+      size = call('HSTRLEN', key, 'args')
+      found[2] = size > 0 and size
+    end
+    bytes = bytes + size
     call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
     started[#started + 1] = id
     mine[id] = true
     take(id, found, found[5], attempt, lost)
-    bytes = bytes + (found[2] and #found[2] or 0)
   elseif why ~= 'ended' then
     dropped = dropped or {}
     dropped[#dropped + 1] = id
