@@ -181,6 +181,18 @@ test('enqueueMany takes thousands, and keeps their order', async (t) => {
   )
 })
 
+test('lists of thousands keep their order, one after the other', async (t) => {
+  const client = open(t, redis.url)
+  const lists = 12
+  const list = Array.from({ length: 12_345 }, (_, n) => ({ function: 'f', args: { n } }))
+  const ids = []
+  for (let n = 0; n < lists; n++) ids.push(...(await client.enqueueMany(list)).map((task) => task.id))
+  const found = await raw.send('LRANGE', `${client.queue}:pending`, 0, -1)
+  assert.equal(found.length, ids.length)
+  const astray = found.toReversed().findIndex((id, at) => id !== ids[at])
+  assert.equal(astray, -1)
+})
+
 test('enqueueMany takes any iterable', async (t) => {
   const client = open(t, redis.url)
   function* entries() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -118,7 +119,9 @@ impl Client {
             wake: Notify::new(),
             answered: Notify::new(),
         });
-        runtime::spawn(inner.clone().send(closed.clone()));
+        // Were Tokio to interrupt it between two batches, as it does with what has much to do, it would wake
+        // the last one first, and they would be sent in that order.
+        runtime::spawn(unconstrained(inner.clone().send(closed.clone())));
         let client = Arc::new(Client {
             inner,
             _close: closed.drop_guard(),
