@@ -86,7 +86,10 @@ test(`no text that is handed in brings the process down: seed ${seed}`, async (t
   const refused = { enqueue: 0, finish: 0 }
   for (let n = 0; n < TEXTS; n++) {
     for (const [what, hand] of [
-      ['enqueue', (batch) => (generator.below(2) ? native.enqueue(batch) : native.enqueueMany(n, batch))],
+      [
+        'enqueue',
+        (batch) => (generator.below(2) ? native.enqueue(batch) : native.enqueueMany(n, [batch, batch])),
+      ],
       ['finish', (batch) => worker.finish(batch)],
     ]) {
       const batch = text(LINES[what], generator)

@@ -12,6 +12,7 @@ const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { newId } = require('./new-id.js')
 const { Port } = require('./port.js')
+const portions = require('./portions.js')
 const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
 const { line } = require('./thrown.js')
@@ -29,8 +30,7 @@ const AGAIN = 4
 /** The id is one of ours, which no other task has. */
 const FRESH = 8
 
-/** How much one native call hands over, in characters, and how many tasks `enqueueMany` sends ahead. */
-const FLUSH_LENGTH = 1024 * 1024
+/** How many tasks one request of `enqueueMany` has, and how many requests are sent ahead. */
 const MANY_CHUNK = 512
 const MANY_AHEAD = 8
 
@@ -142,7 +142,7 @@ class Client extends Emitter {
     const lines = entries.map((entry) => entry.line)
     const request = new Entry('enqueue')
     const item = await this.#request(request, undefined, (token) =>
-      this.#native.enqueueMany(token, `[${lines.join(',')}]`),
+      this.#native.enqueueMany(token, portions.lists(lines)),
     )
     const [, , created, code, message, index] = item
     if (code !== undefined) {
@@ -280,7 +280,7 @@ class Client extends Emitter {
       const text = `[${token},${flags},${idText},${JSON.stringify(name)},${args}${rest}]`
       if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
       this.#linesLength += text.length
-      if (this.#linesLength > FLUSH_LENGTH) this.#flush()
+      if (this.#linesLength > portions.PORTION) this.#flush()
     })
   }
 
@@ -291,7 +291,7 @@ class Client extends Emitter {
     const lines = this.#lines
     this.#lines = []
     this.#linesLength = 0
-    this.#native.enqueue(`[${lines.join(',')}]`)
+    this.#native.enqueue(portions.list(lines))
   }
 
   #wait(id, { timeout, signal, giveUp }) {

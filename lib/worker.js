@@ -5,6 +5,7 @@ const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const { Port } = require('./port.js')
+const portions = require('./portions.js')
 const { RunningTask } = require('./task.js')
 const { RUN_OPTIONS, run } = require('./task-options.js')
 const { cut, describeThrown, line } = require('./thrown.js')
@@ -27,9 +28,6 @@ const FINAL_FAILURE = 3
 
 /** How much of a name that nobody knows is repeated, in characters. */
 const MAX_NAME = 200
-
-/** How much one native call hands over, in characters. */
-const FLUSH_LENGTH = 1024 * 1024
 
 /** How long, in milliseconds, the end of a process waits for its tasks to be handed back. */
 const LAST_WRITES = 2_000
@@ -279,7 +277,7 @@ class Worker extends Emitter {
     const line = `[${run},${kind},${optional(reason)},${optional(exception)},${text}]`
     if (this.#outcomes.push(line) === 1) process.nextTick(() => this.#flush())
     this.#outcomesLength += line.length
-    if (this.#outcomesLength > FLUSH_LENGTH) this.#flush()
+    if (this.#outcomesLength > portions.PORTION) this.#flush()
   }
 
   #flush() {
@@ -288,7 +286,7 @@ class Worker extends Emitter {
     this.#outcomes = []
     this.#outcomesLength = 0
     // What waited for a slot is fetched from here: to be woken for it takes longer.
-    if (this.#native.finish(`[${lines.join(',')}]`)) setImmediate(this.#port.wake)
+    if (this.#native.finish(portions.list(lines))) setImmediate(this.#port.wake)
   }
 }
 

@@ -127,12 +127,19 @@ impl NativeClient {
         Ok(())
     }
 
-    /// Enqueues a list, and answers once for all of it: its lines' tokens are their places.
+    /// Enqueues a list that comes in portions, and answers once for all of it: its lines' tokens are their
+    /// places.
     #[napi(catch_unwind)]
-    pub fn enqueue_many(&self, token: u32, batch: String) -> napi::Result<()> {
-        let lines = lines(&batch)?;
-        let many: Arc<dyn Caller> = Arc::new(Many::new(token, self.mailbox.clone(), lines.len()));
-        self.submit(lines, &many);
+    pub fn enqueue_many(&self, token: u32, portions: Vec<String>) -> napi::Result<()> {
+        let portions: Vec<Vec<Line>> = portions
+            .iter()
+            .map(|portion| lines(portion))
+            .collect::<napi::Result<_>>()?;
+        let tasks = portions.iter().map(Vec::len).sum();
+        let many: Arc<dyn Caller> = Arc::new(Many::new(token, self.mailbox.clone(), tasks));
+        for lines in portions {
+            self.submit(lines, &many);
+        }
         Ok(())
     }
 
