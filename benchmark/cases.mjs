@@ -57,6 +57,11 @@ export const cases = [
     ...awaited({ dothis: 5_000, bullmq: 3_000, 'bee-queue': 5_000 }, { inFlight: 1, warmUp: 500 }),
   },
   {
+    name: 'awaited-1-later',
+    title: 'Awaited calls, one at a time, after 5,000 others',
+    ...awaited({ dothis: 5_000, bullmq: 3_000, 'bee-queue': 5_000 }, { inFlight: 1, warmUp: 5_000 }),
+  },
+  {
     name: 'awaited-100',
     title: 'Awaited calls, 100 in flight',
     ...awaited({ dothis: 80_000, bullmq: 10_000, 'bee-queue': 40_000 }, { inFlight: 100, warmUp: 2_000 }),

@@ -15,7 +15,7 @@ const ways = {
   many: enqueueMany,
   awaited: callAll,
 }
-// Connections are made, code is compiled and a worker is there before anything is timed.
+// Connections are made, a worker is there, and most code has been compiled before anything is timed.
 if (warmUp.count) await ways[way](warmUp)
 await ready()
 const meter = startMeter()

@@ -206,18 +206,21 @@ fn the_outcome_of_a_task_that_was_deleted_meanwhile_is_lost_and_its_id_leaves_ex
 }
 
 #[test]
-fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
+fn each_process_that_waits_gets_one_message_of_all_that_is_short_and_everybody_hears_of_each_task()
+{
     let server = Server::start();
     let redis = &mut server.connect();
-    pending(redis, &["v", "s", "f", "c", "long", "alone"]);
-    for id in ["v", "s", "f", "c", "long"] {
+    pending(redis, &["v", "kb", "s", "f", "c", "long", "alone"]);
+    for id in ["v", "kb", "s", "f", "c", "long"] {
         run::<()>(redis, &format!("HSET q:task:{id} reply-to me"));
     }
     run::<()>(redis, "HSET q:task:s reply-to me,you");
     exchange(redis, TAKE);
+    let kb = format!("\"{}\"", "x".repeat(1022));
     let long = format!("\"{}\"", "x".repeat(16 * 1024 - 1));
     let own = [
         ["v", "w:1", "v-", "12", ""],
+        ["kb", "w:1", "v-", &kb, ""],
         ["s", "w:1", "s-", "", ""],
         ["f", "w:1", "f-", "why", "stack"],
         ["c", "w:1", "c-", "late", ""],
@@ -232,10 +235,12 @@ fn each_process_that_waits_gets_one_message_and_everybody_hears_of_each_task() {
     for repeated in ["", "1"] {
         exchange(redis, Exchange { repeated, ..it });
     }
-    let results = ["v", "s", "f", "c", "long", "alone"].map(|id| format!("q:results q:task:{id}"));
+    let results =
+        ["v", "kb", "s", "f", "c", "long", "alone"].map(|id| format!("q:results q:task:{id}"));
     let replies = [
         "q:reply:me 1:vv2:121:ss1:ff3:why5:stack1:cc4:late4:longr",
         "q:reply:you 1:ss",
+        &format!("q:reply:me 2:kbv1024:{kb}"),
     ];
     assert_eq!(
         heard.all(redis),

@@ -7,8 +7,8 @@
 --       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
 --     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
 --   take_out(list, ids)               takes ids out of a list, each once
---   announce(results, reply_prefix)   sends the outcomes to the processes that wait, grouped by
---     process, then the wire's message for each task. Last, because the hash must be final by then.
+--   announce(results, reply_prefix)   sends the outcomes to the processes that wait, short ones grouped
+--     by process, then the wire's message for each task. Last, because the hash must be final by then.
 --   result_ttl(options, default)      the ttl of a task that no worker ended
 --   milliseconds()                    Redis's own clock
 --   date()                            the same as the wire's dates are written
@@ -21,6 +21,9 @@
 
 -- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
 local INLINE = 16384
+-- Longest reply that is sent together with others: each string that is made on the way there is hashed,
+-- byte by byte. With shorter ones the messages take longer.
+local SHORT = 1024
 -- How long a task that is not to be kept stays where somebody waits, in case the reply is lost.
 local REREAD = 60000
 
@@ -28,7 +31,7 @@ local REREAD = 60000
 local WAITERS = 16
 
 local call, try = redis.call, redis.pcall
-local settled, replies, addresses = {}, {}, {}
+local settled, replies, addresses, long = {}, {}, {}, {}
 
 -- The heads of netstrings. Kept, because making text of a number takes longer than all the rest.
 local heads = {}
@@ -95,6 +98,11 @@ local function is_no_hash(found)
 end
 
 local function tell(address, reply)
+  if #reply > SHORT then
+    long[#long + 1] = address
+    long[#long + 1] = reply
+    return
+  end
   local parts = replies[address]
   if not parts then
     parts = {}
@@ -173,6 +181,9 @@ end
 local function announce(results, reply_prefix)
   for i = 1, #addresses do
     call('PUBLISH', reply_prefix .. addresses[i], table.concat(replies[addresses[i]]))
+  end
+  for i = 1, #long, 2 do
+    call('PUBLISH', reply_prefix .. long[i], long[i + 1])
   end
   for i = 1, #settled do
     call('PUBLISH', results, settled[i])
