@@ -12,7 +12,8 @@ const redis = await withOwnRedis()
 const { raw } = redis
 const TASKS = 200
 
-const argsOf = (i) => ({ i, text: `${i} `.repeat(2_000) })
+/** So long that one is enough to have the next ones read by themselves, however few come at a time. */
+const argsOf = (i) => ({ i, text: `${i}`.padEnd(40_000, 'ä') })
 const idOf = (i) => `task-${i}`
 const all = Array.from({ length: TASKS }, (_, i) => i)
 
