@@ -98,6 +98,40 @@ test('where they are lost on the way, the tasks are given again, and each runs o
   )
 })
 
+test('where Redis refuses to give them, the tasks are asked for anew, and none fails', async (t) => {
+  const proxy = await startProxy(redis.url)
+  const straight = open(t, redis.url)
+  const { queue } = straight
+  const acl = (...rules) => ['ACL', 'SETUSER', queue, ...rules]
+  await raw.send(...acl('on', '>secret', 'allkeys', 'allchannels', '+@all'))
+  const behind = open(t, proxy.url.replace('redis://', `redis://${queue}:secret@`), { queue })
+  t.after(() => proxy.stop())
+  await enqueueAll(straight)
+  proxy.onRequest = (text) => {
+    if (!isRead(text)) return
+    proxy.onRequest = undefined
+    execFileSync('redis-cli', ['-p', new URL(redis.url).port, ...acl('-hget')])
+  }
+  const [ran, lost, errors] = [[], [], []]
+  const worker = behind.work(noting(ran), { concurrency: 20 })
+  worker.on('lost', (what) => lost.push(what))
+  worker.on('error', (error) => errors.push(error))
+  await until(() => errors.length > 0, 'the refusal is told')
+  assert.equal(errors[0].code, 'ERR_REFUSED')
+  await raw.send(...acl('+hget'))
+  await until(() => ran.length >= TASKS, 'all have run')
+  await worker.close()
+  assert.deepEqual(
+    ran.sort((a, b) => a - b),
+    all,
+  )
+  assert.deepEqual(lost, [])
+  assert.deepEqual(
+    await state(raw, queue),
+    Object.fromEntries(all.map((i) => [`task:${idOf(i)}`, finished(i)])),
+  )
+})
+
 test('a task whose args go, or that goes whole, before they are read does not run without them', async (t) => {
   const proxy = await startProxy(redis.url)
   const behind = open(t, proxy.url)

@@ -4,7 +4,10 @@
  */
 const PORTION = 64 * 1024
 
-/** JSON of a list, from the JSON of what is in it. The brackets go to its ends: around the whole they cost a copy. */
+/**
+ * JSON of a list, from the JSON of what is in it. The brackets go to its ends, where
+ * it is changed: around the whole they would cost a copy.
+ */
 function list(lines) {
   lines[0] = `[${lines[0]}`
   lines[lines.length - 1] += ']'

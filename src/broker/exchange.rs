@@ -162,10 +162,18 @@ impl Broker {
             reads.hget(self.keys.task(&task.id), "args");
         }
         let answers: Vec<Value> = reads.query_async(&mut connection).await?;
-        let mut answers = answers.into_iter();
-        for task in &mut unread {
-            let args = answers.next().and_then(answer::bytes);
-            task.args = args.map_or(Args::Gone, |args| Args::Read(Some(args)));
+        for (task, answer) in unread.iter_mut().zip(answers) {
+            task.args = match answer {
+                Value::BulkString(args) => Args::Read(Some(args)),
+                Value::ServerError(error) if error.code() != "WRONGTYPE" => {
+                    // It says nothing about the task, and the script has been carried out: like an answer that
+                    // was lost.
+                    return Err(
+                        std::io::Error::other(format!("args can't be read: {error}")).into(),
+                    );
+                }
+                _ => Args::Gone,
+            };
         }
         Ok(())
     }

@@ -98,7 +98,6 @@ impl Slots {
             return None;
         }
         let want = state.free(self.rules.concurrency + ahead).min(batch);
-        let args_apart = state.args_apart;
         let mut finishes = Vec::new();
         let mut bytes = 0;
         while finishes.len() < batch && bytes < BATCH_BYTES {
@@ -109,7 +108,7 @@ impl Slots {
             finishes.push(finish);
         }
         let mut exchange = self.exchange(&mut state, finishes, want);
-        exchange.args_apart = args_apart;
+        exchange.args_apart = state.args_apart;
         Some(exchange)
     }
 

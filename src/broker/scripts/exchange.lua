@@ -282,7 +282,7 @@ local function ends(key, id, options)
   return false, more[1], more[5]
 end
 
--- There is no field without a name: nothing is read in place of the args.
+-- Hardly a hash has a field without a name: next to nothing is read in place of the args.
 local args_apart = ARGV[11] == '1'
 local args = args_apart and '' or 'args'
 
