@@ -55,6 +55,10 @@ impl Unbegun {
         self.doubtful = true;
     }
 
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
     pub fn tasks(&self) -> impl Iterator<Item = &Task> {
         self.queue.iter().map(|(_, ready)| &ready.task)
     }

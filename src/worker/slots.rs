@@ -86,8 +86,9 @@ impl Slots {
     /// The next exchange with Redis, if there is anything to write or to ask for.
     pub fn next_exchange(&self) -> Option<Exchange> {
         let mut state = lock(&self.state);
+        let now = Instant::now();
         let ahead = match self.ahead {
-            true => state.ahead(Instant::now()),
+            true => state.ahead(now),
             false => 0,
         };
         // No more than half the slots, so that Redis has one half while the handlers have the other.
@@ -97,7 +98,11 @@ impl Slots {
         if state.outcomes.is_empty() && !asks {
             return None;
         }
-        let want = state.free(self.rules.concurrency + ahead).min(batch);
+        // What has had its time goes back first.
+        let want = match state.surplus_at(&self.rules).is_some_and(|at| at <= now) {
+            true => 0,
+            false => state.free(self.rules.concurrency + ahead).min(batch),
+        };
         let mut finishes = Vec::new();
         let mut bytes = 0;
         while finishes.len() < batch && bytes < BATCH_BYTES {
@@ -176,8 +181,8 @@ impl Slots {
     /// When the first of those that are to go back to the queue does.
     pub fn surplus_at(&self) -> Option<Instant> {
         let state = lock(&self.state);
-        let slots = state.slots(&self.rules);
-        state.ready.surplus_at(slots, state.is_careful())
+        let at = state.surplus_at(&self.rules)?;
+        state.can_return().then_some(at)
     }
 
     /// Since when the oldest that has not begun has been here.
@@ -196,6 +201,9 @@ impl Slots {
     /// What is to go back now, oldest first.
     pub fn take_surplus(&self) -> Vec<Owned> {
         let mut state = lock(&self.state);
+        if !state.can_return() {
+            return Vec::new();
+        }
         let (slots, careful) = (state.slots(&self.rules), state.is_careful());
         let surplus = state.ready.take_surplus(slots, careful, Instant::now());
         state.leave(surplus)

@@ -56,8 +56,10 @@ pub struct State {
 impl State {
     /// How many more may be taken where so many may be held at a time. No more than two batches wait to
     /// begin: `executing`, which is searched for what has ended, is to be short.
+    ///
+    /// None while some go back: what came before they are there is younger, and would begin first.
     pub fn free(&self, tasks: usize) -> usize {
-        if self.stopped || !self.registered {
+        if self.stopped || !self.registered || self.ready.returning() > 0 {
             return 0;
         }
         let unbegun = self.ready.len() + self.asked;
@@ -68,6 +70,16 @@ impl State {
 
     pub fn taken(&self) -> usize {
         self.ready.len() + self.ready.returning() + self.running.len() + self.asked
+    }
+
+    /// When the first of those that are to go back does.
+    pub fn surplus_at(&self, rules: &Rules) -> Option<Instant> {
+        self.ready.surplus_at(self.slots(rules), self.is_careful())
+    }
+
+    /// Whether they may. What is on its way here is younger, and goes back with them.
+    pub fn can_return(&self) -> bool {
+        self.asked == 0 || self.ready.is_doubtful()
     }
 
     pub fn slots(&self, rules: &Rules) -> usize {
