@@ -1,20 +1,16 @@
 const binding = require('./binding.js')
-const {
-  CALL_OPTIONS,
-  ENQUEUE_OPTIONS,
-  MANY_OPTIONS,
-  WAIT_OPTIONS,
-  waitOptions,
-} = require('./call-options.js')
+const { CALL_OPTIONS, ENQUEUE_OPTIONS, WAIT_OPTIONS, waitOptions } = require('./call-options.js')
 const check = require('./check.js')
 const { failure, kinds } = require('./client-items.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
+const many = require('./many.js')
 const { newId } = require('./new-id.js')
 const { Port } = require('./port.js')
 const portions = require('./portions.js')
 const { Signals } = require('./signals.js')
 const { Task } = require('./task.js')
+const { ACKNOWLEDGE, AGAIN, FRESH, WAIT, taskLine } = require('./task-line.js')
 const { line } = require('./thrown.js')
 const { extra } = require('./task-options.js')
 const { fromHash, originalTask } = require('./wire-task.js')
@@ -22,17 +18,6 @@ const { Worker } = require('./worker.js')
 
 const { ASKED, CONNECTED, ENQUEUED, ENQUEUED_MANY, HASH, TIMED_OUT, VALUE } = kinds
 const { CancelledError, ClosedError, TaskFailedError } = errors
-
-// Flags of a line; src/node/client.rs has the same.
-const ACKNOWLEDGE = 1
-const WAIT = 2
-const AGAIN = 4
-/** The id is one of ours, which no other task has. */
-const FRESH = 8
-
-/** How many tasks one request of `enqueueMany` has, and how many requests are sent ahead. */
-const MANY_CHUNK = 512
-const MANY_AHEAD = 8
 
 /** What a close ends instead of waiting for it. */
 const NOTHING = 0
@@ -50,10 +35,18 @@ class Entry {
     this.id = id
     this.function = name
     this.giveUp = giveUp
+    this.token = 0
     this.resolve = undefined
     this.reject = undefined
     this.unlisten = undefined
   }
+}
+
+/** A promise's two functions, without a closure of their own for each promise. */
+const kept = { resolve: undefined, reject: undefined }
+function keep(resolve, reject) {
+  kept.resolve = resolve
+  kept.reject = reject
 }
 
 class Client extends Emitter {
@@ -106,45 +99,16 @@ class Client extends Emitter {
 
   async enqueueMany(list) {
     this.#mustBeOpen()
-    if (typeof list?.[Symbol.iterator] !== 'function') {
-      throw new errors.ArgsError('enqueueMany takes a list of { function, args, … }')
-    }
-    // All are checked before the first is sent.
-    const entries = Array.from(list, (entry, index) => this.#manyEntry(entry, index))
-    const tasks = []
-    const chunks = []
-    for (let start = 0; start < entries.length; start += MANY_CHUNK) {
-      if (chunks.length >= MANY_AHEAD) tasks.push(...(await chunks.shift()))
-      const sent = this.#sendMany(entries.slice(start, start + MANY_CHUNK))
-      sent.catch(() => {}) // Reported where it is awaited, in its turn.
-      chunks.push(sent)
-    }
-    for (const chunk of chunks) tasks.push(...(await chunk))
-    return tasks
-  }
-
-  #manyEntry(entry, index) {
-    const where = `entry ${index}`
-    const given = check.options(entry, MANY_OPTIONS, where)
-    const name = check.name(given.function, `${where}: function`)
-    const fresh = given.id === undefined
-    const id = fresh ? newId() : check.name(given.id, `${where}: id`)
-    const args = check.args(given.args, { function: name, taskId: id })
-    const place = index % MANY_CHUNK
-    const more = extra(given, `${where}: `)
-    const line = `[${place},${fresh ? ACKNOWLEDGE | FRESH : ACKNOWLEDGE},${JSON.stringify(id)},${JSON.stringify(name)},${args}${more && `,null,${more}`}]`
-    return { id, name, line }
+    return await many.sendList(many.checkList(list), (entries) => this.#sendMany(entries))
   }
 
   /** A part of a list in one request. */
   async #sendMany(entries) {
     this.#flush() // What was asked for before goes before.
-    const lines = entries.map((entry) => entry.line)
     const request = new Entry('enqueue')
-    const item = await this.#request(request, undefined, (token) =>
-      this.#native.enqueueMany(token, portions.lists(lines)),
-    )
-    const [, , created, code, message, index] = item
+    const answered = this.#request(request)
+    if (request.token > 0) this.#native.enqueueMany(request.token, portions.lists(many.lines(entries)))
+    const [, , created, code, message, index] = await answered
     if (code !== undefined) {
       const { id, name } = entries[index]
       throw errors.fromNative(code, message, { taskId: id, function: name })
@@ -274,14 +238,13 @@ class Client extends Emitter {
   /** One task to the native side, together with whatever else this tick brings. */
   #send(flags, id, name, args, more, { timeout, signal, giveUp }) {
     const entry = new Entry(flags & WAIT ? 'wait' : 'enqueue', id, name, giveUp)
-    return this.#request(entry, signal, (token) => {
-      const idText = flags & FRESH ? `"${id}"` : JSON.stringify(id)
-      const rest = timeout !== undefined || more ? `,${timeout ?? null},${more || null}` : ''
-      const text = `[${token},${flags},${idText},${JSON.stringify(name)},${args}${rest}]`
-      if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
-      this.#linesLength += text.length
-      if (this.#linesLength > portions.PORTION) this.#flush()
-    })
+    const promise = this.#request(entry, signal)
+    if (entry.token === 0) return promise
+    const text = taskLine(entry.token, flags, id, name, args, timeout, more)
+    if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
+    this.#linesLength += text.length
+    if (this.#linesLength > portions.PORTION) this.#flush()
+    return promise
   }
 
   #flushLater = () => this.#flush()
@@ -295,16 +258,18 @@ class Client extends Emitter {
   }
 
   #wait(id, { timeout, signal, giveUp }) {
-    return this.#request(new Entry('wait', id, undefined, giveUp), signal, (token) => {
-      this.#native.wait(token, id, timeout)
-    })
+    const entry = new Entry('wait', id, undefined, giveUp)
+    const promise = this.#request(entry, signal)
+    if (entry.token > 0) this.#native.wait(entry.token, id, timeout)
+    return promise
   }
 
   #cancel(id, reason) {
     this.#flush() // The task must be there before it can be cancelled.
-    return this.#request(new Entry('cancel', id), undefined, (token) =>
-      this.#native.cancel(token, id, reason),
-    )
+    const entry = new Entry('cancel', id)
+    const promise = this.#request(entry)
+    if (entry.token > 0) this.#native.cancel(entry.token, id, reason)
+    return promise
   }
 
   /** A waiter has given up, and wants the task to end with its wait. */
@@ -316,34 +281,44 @@ class Client extends Emitter {
   async #read(id) {
     this.#mustBeOpen()
     check.name(id, 'id')
-    return await this.#request(new Entry('read', id), undefined, (token) => this.#native.read(token, id))
+    return await this.#hash(id)
   }
 
-  /** Opens an entry, and a promise for how it ends. */
-  #request(entry, signal, start) {
+  #hash(id) {
+    const entry = new Entry('read', id)
+    const promise = this.#request(entry)
+    if (entry.token > 0) this.#native.read(entry.token, id)
+    return promise
+  }
+
+  /**
+   * Opens an entry: a promise for how it ends, and a token by which the native side calls it; none where it has
+   * ended already.
+   */
+  #request(entry, signal) {
     if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#ended) return Promise.reject(closedError())
-    return new Promise((resolve, reject) => {
-      entry.resolve = resolve
-      entry.reject = reject
-      const token = this.#nextToken()
-      this.#open.set(token, entry)
-      this.#port.hold()
-      if (signal) {
-        entry.unlisten = this.#signals.listen(signal, () => {
-          this.#flush() // The wait must be known before it can be given up.
-          this.#native.unwait(token, entry.id)
-          this.#end(token)?.reject(signal.reason)
-          this.#cancelGivenUp(entry, 'its caller gave up waiting')
-        })
-      }
-      start(token)
-    })
+    const promise = new Promise(keep)
+    entry.resolve = kept.resolve
+    entry.reject = kept.reject
+    const token = this.#nextToken()
+    entry.token = token
+    this.#open.set(token, entry)
+    this.#port.hold()
+    if (signal) {
+      entry.unlisten = this.#signals.listen(signal, () => {
+        this.#flush() // The wait must be known before it can be given up.
+        this.#native.unwait(token, entry.id)
+        this.#end(token)?.reject(signal.reason)
+        this.#cancelGivenUp(entry, 'its caller gave up waiting')
+      })
+    }
+    return promise
   }
 
   #nextToken() {
     do this.#lastToken = (this.#lastToken + 1) >>> 0
-    while (this.#open.has(this.#lastToken))
+    while (this.#lastToken === 0 || this.#open.has(this.#lastToken))
     return this.#lastToken
   }
 
@@ -409,9 +384,7 @@ class Client extends Emitter {
   }
 
   async #hashOf(id) {
-    const hash = await this.#request(new Entry('read', id), undefined, (token) =>
-      this.#native.read(token, id),
-    ).catch(() => null)
+    const hash = await this.#hash(id).catch(() => null)
     return hash && originalTask(hash)
   }
 

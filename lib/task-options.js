@@ -35,6 +35,8 @@ function extra(given, where = '', timeoutName = 'timeout') {
 
 /** The options of a run, as a task's hash holds them; undefined where none is given. */
 function run(given, where = '', timeoutName = 'timeout') {
+  if (RUN_OPTIONS.every((name) => given[name === 'timeout' ? timeoutName : name] === undefined))
+    return undefined
   const options = {
     attempts: attempts(given.attempts, `${where}attempts`),
     backoff: backoff(given.backoff, `${where}backoff`),

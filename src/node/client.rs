@@ -65,7 +65,7 @@ struct Open {
 
 struct Inbox(Arc<Mailbox>);
 
-/// One line of a batch, as JavaScript writes it:
+/// One line of a batch, as `lib/task-line.js` writes it:
 /// `[token, flags, id, function, args]`, or with the timeout of the wait or null and extra or null
 /// behind that.
 #[derive(Deserialize)]

@@ -1,0 +1,60 @@
+// The lists that `enqueueMany` takes. A list is checked whole before any of it is sent, and then sent in requests, so
+// that Redis has one while the next is written.
+
+const check = require('./check.js')
+const { MANY_OPTIONS } = require('./call-options.js')
+const { ArgsError } = require('./errors.js')
+const { newId } = require('./new-id.js')
+const { ACKNOWLEDGE, FRESH, taskLine } = require('./task-line.js')
+const { extra } = require('./task-options.js')
+
+/** How many tasks one request has, two full batches, and how many requests are sent ahead. */
+const REQUEST = 128
+const AHEAD = 32
+
+/** What each entry of a list says. */
+function checkList(list) {
+  if (typeof list?.[Symbol.iterator] !== 'function') {
+    throw new ArgsError('enqueueMany takes a list of { function, args, … }')
+  }
+  return Array.from(list, checkEntry)
+}
+
+function checkEntry(entry, index) {
+  const where = `entry ${index}`
+  const given = check.options(entry, MANY_OPTIONS, where)
+  const name = check.name(given.function, `${where}: function`)
+  const id = given.id === undefined ? undefined : check.name(given.id, `${where}: id`)
+  const args = check.args(given.args, { function: name, taskId: id })
+  return { id, name, args, more: extra(given, `${where}: `) }
+}
+
+/**
+ * Sends a checked list, in order, and gives what came of each. `send` is called with the entries of a request, and gives a
+ * promise of a list.
+ */
+async function sendList(entries, send) {
+  const done = []
+  const requests = []
+  for (let start = 0; start < entries.length; start += REQUEST) {
+    if (requests.length >= AHEAD) done.push(...(await requests.shift()))
+    const sent = send(entries.slice(start, start + REQUEST))
+    sent.catch(() => {}) // Reported where it is awaited, in its turn.
+    requests.push(sent)
+  }
+  for (const request of requests) done.push(...(await request))
+  return done
+}
+
+/** The lines of a request; tasks without an id get theirs. Each line's token is its place. */
+function lines(entries) {
+  return entries.map((entry, place) => {
+    const { name, args, more } = entry
+    const made = entry.id === undefined
+    if (made) entry.id = newId()
+    const flags = made ? ACKNOWLEDGE | FRESH : ACKNOWLEDGE
+    return taskLine(place, flags, entry.id, name, args, undefined, more)
+  })
+}
+
+module.exports = { checkList, sendList, lines }
