@@ -96,9 +96,9 @@ test('close gives back what was taken and has not begun, first in line and in or
       hold(_, { id }) {
         begun.push(id)
         if (begun.length > 1) return id
-        // Two batches wait for JavaScript, which has what runs.
+        // Three batches wait for JavaScript, which has what runs.
         const { running } = worker.health()
-        spinUntil(() => length('executing') === running + 2 * 64)
+        spinUntil(() => length('executing') === running + 3 * 64)
         closing = worker.close()
         spinUntil(() => length('pending') === count - running)
         return id

@@ -24,6 +24,11 @@ use crate::task::Taken;
 /// Redis are not held up for long.
 pub const BATCH: usize = 64;
 
+/// What may have been asked for and not begun: two batches that are on their way, and one that JavaScript is
+/// about to fetch (with less, every other exchange asks for nothing). No more, because `executing`, which is
+/// searched for what has ended, is to be short.
+const MOST_UNBEGUN: usize = 3 * BATCH;
+
 /// From how many bytes of args on, in one exchange and in a task on the average, they are read by
 /// themselves: with less, the trip or the further command takes longer than Lua (measured: with args of
 /// 2,000 bytes a worker is a tenth slower for it, with 3,000 a twentieth faster, with 6,000 a third).
@@ -54,8 +59,7 @@ pub struct State {
 }
 
 impl State {
-    /// How many more may be taken where so many may be held at a time. No more than two batches wait to
-    /// begin: `executing`, which is searched for what has ended, is to be short.
+    /// How many more may be taken where so many may be held at a time.
     ///
     /// None while some go back: what came before they are there is younger, and would begin first.
     pub fn free(&self, tasks: usize) -> usize {
@@ -65,7 +69,7 @@ impl State {
         let unbegun = self.ready.len() + self.asked;
         tasks
             .saturating_sub(self.taken())
-            .min((2 * BATCH).saturating_sub(unbegun))
+            .min(MOST_UNBEGUN.saturating_sub(unbegun))
     }
 
     pub fn taken(&self) -> usize {
