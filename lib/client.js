@@ -42,13 +42,6 @@ class Entry {
   }
 }
 
-/** A promise's two functions, without a closure of their own for each promise. */
-const kept = { resolve: undefined, reject: undefined }
-function keep(resolve, reject) {
-  kept.resolve = resolve
-  kept.reject = reject
-}
-
 class Client extends Emitter {
   #native
   #port = new Port((item) => this.#deliver(item))
@@ -298,9 +291,10 @@ class Client extends Emitter {
   #request(entry, signal) {
     if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#ended) return Promise.reject(closedError())
-    const promise = new Promise(keep)
-    entry.resolve = kept.resolve
-    entry.reject = kept.reject
+    const promise = new Promise((resolve, reject) => {
+      entry.resolve = resolve
+      entry.reject = reject
+    })
     const token = this.#nextToken()
     entry.token = token
     this.#open.set(token, entry)
