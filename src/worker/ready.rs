@@ -19,6 +19,8 @@ pub struct Unbegun {
     suspects: usize,
     /// How many are on their way back, and not there yet.
     returning: usize,
+    /// Redis has refused to take them, and is asked again.
+    refused: bool,
     /// The worker has counted as dead: they may be others' by now.
     doubtful: bool,
 }
@@ -35,6 +37,15 @@ impl Unbegun {
 
     pub fn returning(&self) -> usize {
         self.returning
+    }
+
+    /// Whether some are about to be back, in front of whatever else could be taken.
+    pub fn is_returning(&self) -> bool {
+        self.returning > 0 && !self.refused
+    }
+
+    pub fn refuse_return(&mut self) {
+        self.refused = true;
     }
 
     pub fn has_suspects(&self) -> bool {
@@ -109,6 +120,7 @@ impl Unbegun {
 
     pub fn returned(&mut self, tasks: usize) {
         self.returning -= tasks;
+        self.refused = false;
     }
 
     pub fn take_all(&mut self) -> Vec<Task> {

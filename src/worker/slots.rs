@@ -209,6 +209,11 @@ impl Slots {
         state.leave(surplus)
     }
 
+    /// They are not back yet, and may not be for long.
+    pub fn return_refused(&self) {
+        lock(&self.state).ready.refuse_return();
+    }
+
     /// So many are back.
     pub fn returned(&self, tasks: usize) {
         let mut state = lock(&self.state);

@@ -61,9 +61,10 @@ pub struct State {
 impl State {
     /// How many more may be taken where so many may be held at a time.
     ///
-    /// None while some go back: what came before they are there is younger, and would begin first.
+    /// None while some go back: what came before they are there is younger, and would begin first. That is for a
+    /// trip; where Redis refuses them, the worker goes on.
     pub fn free(&self, tasks: usize) -> usize {
-        if self.stopped || !self.registered || self.ready.returning() > 0 {
+        if self.stopped || !self.registered || self.ready.is_returning() {
             return 0;
         }
         let unbegun = self.ready.len() + self.asked;

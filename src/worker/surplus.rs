@@ -27,6 +27,8 @@ pub async fn run(shared: &Shared) {
         };
         // Without a deadline: as long as it is not known what became of them, they are nobody else's.
         while let Err(error) = shared.broker.release(&surplus, conditions, None).await {
+            shared.slots.return_refused();
+            shared.work.notify_one();
             shared.handlers.report(Report::Error(error));
             sleep(REFUSED_PAUSE).await;
         }
@@ -123,6 +125,20 @@ mod tests {
         assert_eq!(exchange.want, 0);
         slots.exchanged(&exchange, brought(&exchange, 0..0));
         slots.returned(7);
+        assert!(slots.next_exchange().unwrap().want > 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn where_redis_refuses_them_the_worker_goes_on() {
+        let slots = slots();
+        let exchange = slots.next_exchange().unwrap();
+        slots.exchanged(&exchange, brought(&exchange, 0..12));
+        let held = slots.begin(SLOTS, usize::MAX).begun;
+        advance(10 * TRIP).await;
+        assert_eq!(slots.take_surplus().len(), 4);
+        let ran = Ran::from(Outcome::Successful(None));
+        slots.finish(held.into_iter().map(|begun| (begun.run, ran.clone())));
+        assert_eq!(slots.next_exchange().unwrap().want, 0);
+        slots.return_refused();
         assert!(slots.next_exchange().unwrap().want > 0);
     }
 }
