@@ -8,6 +8,7 @@ import dothis, { ClosedError } from '../index.mjs'
 import { untilConnections } from './support/connections.mjs'
 import { snapshot, uniqueQueue, waitFor, within, withOwnRedis, withRedis } from './support/index.mjs'
 import { ended, program } from './support/program.mjs'
+import { takeOver } from './support/state.mjs'
 
 const redis = await withRedis()
 
@@ -159,12 +160,17 @@ test('close leaves a task alone that somebody else has by now', async (t) => {
   const begun = waitFor(worker, 'begun')
   await client.enqueue('hold', {}, { id: 'lost' })
   await begun
-  await redis.raw.send('HSET', `${client.queue}:task:lost`, 'owner', 'somebody else')
+  await takeOver(redis.raw, client.queue, 'lost')
   await worker.close({ timeout: 0 })
   assert.deepEqual(await snapshot(redis.raw, client.queue), {
     executing: { list: ['lost'] },
     'task:lost': {
-      hash: { ...pending().hash, state: 'executing', 'executing-created': '<time>', owner: 'somebody else' },
+      hash: {
+        ...pending().hash,
+        state: 'executing',
+        'executing-created': '<time>',
+        'owner:somebody else': '',
+      },
     },
   })
 })

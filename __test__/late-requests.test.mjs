@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { waitFor, withRedis } from './support/index.mjs'
 import { gate, open, until } from './support/open.mjs'
 import { startProxy } from './support/proxy.mjs'
-import { ids, pendingTask, state } from './support/state.mjs'
+import { ids, pendingTask, state, takeOver } from './support/state.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -100,7 +100,7 @@ test('what a worker handed back late stays where it is by then', async (t) => {
   proxy.plug()
   const taken = (await state(raw, queue))['task:a'].hash
   assert.equal(taken.state, 'executing')
-  await raw.send('HSET', `${queue}:task:a`, 'owner', 'somebody else')
+  await takeOver(raw, queue, 'a')
   const before = await state(raw, queue)
   await deliver(proxy, queue)
   assert.deepEqual(await state(raw, queue), before)

@@ -178,7 +178,7 @@ test('exchange: an outcome is written and told once, and what was taken with it 
   gates.a.open('the first')
   await cut
   const carriedOut = await state(raw, queue)
-  const taken = { state: 'executing', 'executing-created': '<time>', owner: '<owner>' }
+  const taken = { state: 'executing', 'executing-created': '<time>', 'owner:<owner>': '' }
   assert.deepEqual(carriedOut, {
     executing: { list: ['b'] },
     pending: { list: ['c'] },

@@ -14,7 +14,7 @@ const { raw } = redis
 
 const COMMANDS = [
   ...['evalsha', 'script|load', 'time', 'exists', 'del', 'pexpire'],
-  ...['hset', 'hmget', 'hget', 'hdel', 'hsetnx', 'hstrlen'],
+  ...['hset', 'hmget', 'hget', 'hdel', 'hkeys', 'hsetnx', 'hstrlen'],
   ...['llen', 'lrange', 'lpos', 'lpush', 'rpush', 'lrem', 'lset', 'ltrim'],
   ...['zadd', 'zcard', 'zrem', 'zrange', 'zrangebyscore'],
   ...['publish', 'subscribe', 'blmove', 'ping'],

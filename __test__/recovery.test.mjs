@@ -42,7 +42,7 @@ test('what a killed worker ran runs again elsewhere, first in line and in order,
     'task:watch': pendingTask('watch', {
       state: 'executing',
       'executing-created': '<time>',
-      owner: '<owner>',
+      'owner:<owner>': '',
     }),
   })
   await until(async () => (await workers(client.queue)).join() === worker.id, 'the dead one is forgotten')
@@ -114,8 +114,8 @@ test('an orphan whose worker nobody knows is found by a worker that starts; a fo
   const client = open(t, redis.url, { queue: uniqueQueue() })
   const { queue } = client
   await putExecuting(queue, 'foreign')
-  await putExecuting(queue, 'orphan', { owner: `${randomUUID()}:7`, 'executing-created': 'long ago' })
-  await putExecuting(queue, 'orphan-2', { owner: `${randomUUID()}:8` })
+  await putExecuting(queue, 'orphan', { [`owner:${randomUUID()}:7`]: '', 'executing-created': 'long ago' })
+  await putExecuting(queue, 'orphan-2', { [`owner:${randomUUID()}:8`]: '' })
   const ran = []
   const worker = client.work({ hold: (_, { id }) => ran.push(id) }, { heartbeatTimeout: 1_000 })
   assert.deepEqual(await waitFor(worker, 'recovered'), [{ tasks: 2, givenUp: 0 }])

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { snapshot, waitFor, within, withRedis } from './support/index.mjs'
 import { gate, open, outcome, until } from './support/open.mjs'
+import { takeOver } from './support/state.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -283,7 +284,7 @@ test("a task that another has taken over while it ran keeps that one's mark", as
   const worker = client.work({ slow: () => held.opened })
   await client.enqueue('slow', {}, { id: 'x' })
   await until(() => worker.health().running === 1, 'the task runs')
-  await hset(client.queue, 'x', { owner: 'somebody else' })
+  await takeOver(raw, client.queue, 'x')
   const before = await snapshot(raw, client.queue)
   const lost = waitFor(worker, 'lost')
   held.open('late')

@@ -65,7 +65,7 @@ function judgeTask(task, { runs, found, finishes, cancelled, violate }) {
     violate('not finished:', task, hash, own)
     return 'not finished'
   }
-  if (hash.owner || hash['reply-to'] || hash.cancel !== null) violate('not tidied up:', task, hash)
+  if (hash.owned || hash['reply-to'] || hash.cancel !== null) violate('not tidied up:', task, hash)
   if (hash.ttl < 0) violate('kept for ever:', task, hash)
   if (hash.cancelled === '1') {
     if (!cancelled.has(id)) violate('cancelled by nobody:', task, hash)

@@ -10,13 +10,12 @@ const FIELDS = [
   'cancelled',
   'attempt',
   'lost',
-  'owner',
   'cancel',
   'reply-to',
 ]
 const CHUNK = 200
 
-/** { pending, executing, due, workers, others, tasks: Map of id → fields and `ttl` } */
+/** { pending, executing, due, workers, others, tasks: Map of id → fields, `owned` and `ttl` } */
 export async function contents(url, queue) {
   const raw = await connect(url)
   const keys = await scan(raw, queue)
@@ -26,13 +25,15 @@ export async function contents(url, queue) {
   for (let at = 0; at < named.length; at += CHUNK) {
     const some = named.slice(at, at + CHUNK)
     const hashes = raw.pipeline(some.map((key) => ['HMGET', key, ...FIELDS]))
+    const names = raw.pipeline(some.map((key) => ['HKEYS', key]))
     const ttls = raw.pipeline(some.map((key) => ['PTTL', key]))
-    const [values, lives] = await Promise.all([hashes, ttls])
+    const [values, fields, lives] = await Promise.all([hashes, names, ttls])
     some.forEach((key, n) => {
-      const fields = FIELDS.map((field, index) => [field, values[n][index]])
+      const pairs = FIELDS.map((field, index) => [field, values[n][index]])
+      const owned = fields[n].some((name) => name.startsWith('owner:'))
       // One that is kept for a while only may have gone meanwhile.
       if (lives[n] === -2) return
-      tasks.set(key.slice(prefix.length), { ...Object.fromEntries(fields), ttl: lives[n] })
+      tasks.set(key.slice(prefix.length), { ...Object.fromEntries(pairs), owned, ttl: lives[n] })
     })
   }
   const found = {

@@ -45,6 +45,8 @@ impl Outcome {
 pub struct Finish {
     pub id: Vec<u8>,
     pub owner: Arc<str>,
+    /// Who waited for it when it was taken.
+    pub reply_to: Option<Arc<[u8]>>,
     /// When it was taken, among all that its worker took.
     pub place: u64,
     pub end: End,

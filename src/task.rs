@@ -76,6 +76,8 @@ pub struct Taken {
     pub args: Args,
     /// `pending-created`, where the producer wrote it.
     pub created: Option<Vec<u8>>,
+    /// Who waits for its outcome, if anybody does: goes back with that.
+    pub reply_to: Option<Arc<[u8]>>,
     /// JSON text of [`Options`], where it has any.
     pub options: Option<Vec<u8>>,
     /// Which attempt this is, where it is not the first.

@@ -1,9 +1,11 @@
 //! What the scripts answer, read. Anything unexpected reads as nothing.
 
+use std::sync::Arc;
+
 use redis::Value;
 
 use super::exchange::TAKE_BYTES;
-use super::{Exchange, Exchanged, Tick, reply};
+use super::{Enqueued, Exchange, Exchanged, Tick, reply};
 use crate::outcome::Standing;
 use crate::task::{Args, Cancelled, Dropped, Taken};
 
@@ -19,17 +21,21 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             .collect(),
     };
     let mut taken = list(part()).into_iter();
+    let (mut function, mut created, mut waits) = (None, None, None);
     while let Some(id) = taken.next().and_then(bytes) {
-        let function = taken.next().and_then(bytes);
+        changed(taken.next(), &mut function, |function| function);
         let args = match taken.next() {
             Some(Value::Int(bytes)) => Args::Unread(usize::try_from(bytes).unwrap_or_default()),
             args => Args::Read(args.and_then(bytes)),
         };
+        changed(taken.next(), &mut created, |created| created);
+        changed(taken.next(), &mut waits, Arc::from);
         result.taken.push(Taken {
             id,
-            function,
+            function: function.clone(),
             args,
-            created: taken.next().and_then(bytes),
+            created: created.clone(),
+            reply_to: waits.clone(),
             options: None,
             attempt: None,
             lost: false,
@@ -63,6 +69,28 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
     result
 }
 
+/// A field that is a number where it is the one before's.
+fn changed<T>(field: Option<Value>, before: &mut Option<T>, read: impl Fn(Vec<u8>) -> T) {
+    if !matches!(field, Some(Value::Int(_))) {
+        *before = field.and_then(bytes).map(read);
+    }
+}
+
+/// One for each of so many tasks, or none where there are fewer answers.
+pub fn enqueued(answer: Value, tasks: usize) -> Vec<Enqueued> {
+    if answer == Value::Int(1) {
+        return vec![Enqueued::Created; tasks];
+    }
+    list(answer)
+        .into_iter()
+        .map(|code| match code {
+            Value::Int(1) => Enqueued::Created,
+            Value::Int(0) => Enqueued::Existed,
+            _ => Enqueued::WrongType,
+        })
+        .collect()
+}
+
 pub fn standing(answer: Value) -> Standing {
     let mut fields = list(answer).into_iter().map(bytes);
     let mut field = || fields.next().flatten();
@@ -83,10 +111,10 @@ pub fn standing(answer: Value) -> Standing {
             })
         }
         Some(b"waiting") => {
-            let owner = field();
+            let owned = field();
             let state = field();
             Standing::Waiting {
-                foreign: owner.is_none() && state.as_deref() == Some(b"executing"),
+                foreign: owned.is_none() && state.as_deref() == Some(b"executing"),
             }
         }
         _ => Standing::Missing,
@@ -146,8 +174,6 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -173,6 +199,7 @@ mod tests {
                 "w".into(), "w:1".into(), Keep::ForEver, 1, Arc::default(), Vec::new(), want,
             );
             exchanged(answer.clone(), &exchange);
+            enqueued(answer.clone(), want);
             standing(answer.clone());
             cancelled(answer.clone());
             tick(answer);

@@ -1,6 +1,5 @@
 //! A worker's exchange with the queue: outcomes for tasks, in one script call.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Value};
 use tokio::time::Instant;
 
-use super::{Broker, EXCHANGE, answer, call, ttl};
+use super::{Broker, EXCHANGE, answer, call, reply, ttl};
 use crate::clock;
 use crate::error::Result;
 use crate::outcome::{End, Finish, Keep, Outcome};
@@ -202,38 +201,100 @@ impl Broker {
             .arg(ttl(exchange.keep))
             .arg(older(exchange))
             .arg(super::flag(exchange.args_apart));
-        let mut before: Option<&Arc<str>> = None;
-        for Finish { id, owner, end, .. } in &exchange.finishes {
-            let same = before.replace(owner) == Some(owner);
-            call.arg(id).arg(if same { "" } else { &**owner });
-            match end {
-                End::Finished(outcome, keep) => {
-                    let own = if *keep == exchange.keep {
-                        ""
-                    } else {
-                        &own_ttl(*keep)
-                    };
-                    match outcome {
-                        Outcome::Successful(Some(value)) => call.arg(&*kind("v", own)).arg(value),
-                        Outcome::Successful(None) => call.arg(&*kind("s", own)),
-                        Outcome::Failed { reason, exception } => call
-                            .arg(&*kind("f", own))
-                            .arg(reason)
-                            .arg(exception.as_deref().unwrap_or("")),
-                        Outcome::Cancelled(reason) => call.arg(&*kind("c", own)).arg(reason),
-                    };
-                }
-                End::Retry {
-                    reason,
-                    attempt,
-                    delay,
-                } => {
-                    call.arg(&*kind("r", &attempt.to_string())).arg(reason);
-                    call.arg(delay.as_millis().to_string());
-                }
+        let (mut owner, mut waiter, mut keep): (Option<&str>, &[u8], Keep) =
+            (None, b"", exchange.keep);
+        for alike in exchange
+            .finishes
+            .chunk_by(|one, next| Head::of(one) == Head::of(next))
+        {
+            let head = Head::of(&alike[0]);
+            if owner.replace(head.owner) != Some(head.owner) {
+                call.arg("o").arg(head.owner);
+            }
+            if std::mem::replace(&mut waiter, head.waiter) != head.waiter {
+                call.arg("w").arg(head.waiter);
+            }
+            if let Some(its_keep) = head.keep
+                && std::mem::replace(&mut keep, its_keep) != its_keep
+            {
+                call.arg("t").arg(own_ttl(its_keep, exchange.keep));
+            }
+            if let Some(message) = head.message(alike) {
+                call.arg("m").arg(message);
+            }
+            call.arg(head.kind).arg(alike.len());
+            for finish in alike {
+                outcome(&mut call, finish);
             }
         }
         call
+    }
+}
+
+/// What outcomes that are sent together have in common.
+#[derive(PartialEq)]
+struct Head<'a> {
+    owner: &'a str,
+    waiter: &'a [u8],
+    keep: Option<Keep>,
+    kind: &'static str,
+}
+
+impl<'a> Head<'a> {
+    fn of(finish: &'a Finish) -> Self {
+        let (kind, keep) = match &finish.end {
+            End::Finished(Outcome::Successful(Some(_)), keep) => ("v", Some(*keep)),
+            End::Finished(Outcome::Successful(None), keep) => ("s", Some(*keep)),
+            End::Finished(Outcome::Failed { .. }, keep) => ("f", Some(*keep)),
+            End::Finished(Outcome::Cancelled(_), keep) => ("c", Some(*keep)),
+            End::Retry { .. } => ("r", None),
+        };
+        Head {
+            owner: &finish.owner,
+            waiter: finish.reply_to.as_deref().unwrap_or_default(),
+            keep,
+            kind,
+        }
+    }
+
+    /// The replies to one process that waits, put together as settle.lua would.
+    fn message(&self, alike: &[Finish]) -> Option<Vec<u8>> {
+        if self.waiter.is_empty() || self.waiter.contains(&b',') {
+            return None;
+        }
+        let mut message = Vec::new();
+        for finish in alike {
+            match &finish.end {
+                End::Finished(outcome, _) => reply::encode(&mut message, &finish.id, outcome)?,
+                End::Retry { .. } => return None,
+            }
+        }
+        Some(message)
+    }
+}
+
+/// The words of one outcome.
+fn outcome(call: &mut Cmd, Finish { id, end, .. }: &Finish) {
+    call.arg(id);
+    match end {
+        End::Finished(Outcome::Successful(Some(value)), _) => {
+            call.arg(value);
+        }
+        End::Finished(Outcome::Successful(None), _) => {}
+        End::Finished(Outcome::Failed { reason, exception }, _) => {
+            call.arg(reason).arg(exception.as_deref().unwrap_or(""));
+        }
+        End::Finished(Outcome::Cancelled(reason), _) => {
+            call.arg(reason);
+        }
+        End::Retry {
+            reason,
+            attempt,
+            delay,
+        } => {
+            call.arg(reason).arg(delay.as_millis().to_string());
+            call.arg(*attempt);
+        }
     }
 }
 
@@ -248,16 +309,9 @@ fn older(exchange: &Exchange) -> String {
     numbers.join(",")
 }
 
-/// A kind of exchange.lua's, with what follows the letter.
-fn kind(letter: &'static str, rest: &str) -> Cow<'static, str> {
-    if rest.is_empty() {
-        return Cow::Borrowed(letter);
-    }
-    Cow::Owned([letter, rest].concat())
-}
-
-fn own_ttl(keep: Keep) -> String {
+fn own_ttl(keep: Keep, workers: Keep) -> String {
     match keep {
+        keep if keep == workers => String::new(),
         Keep::ForEver => "-".into(),
         Keep::For(_) => ttl(keep),
     }

@@ -22,7 +22,6 @@ mod settings;
 mod subscriptions;
 mod workers;
 
-use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -66,7 +65,7 @@ static RELEASE: LazyLock<Script> = script!(settle, "release");
 static CANCEL: LazyLock<Script> = script!(settle, "cancel");
 static TICK: LazyLock<Script> = script!(settle, "tick");
 static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
-static ATTACH: LazyLock<Script> = script!("attach");
+static ATTACH: LazyLock<Script> = script!(settle, "attach");
 
 /// A queue in Redis.
 #[derive(Clone)]
@@ -141,28 +140,30 @@ impl Broker {
         let now = clock::now();
         let sent = self.keys.sent(address);
         self.load_enqueue(deadline).await;
-        let answer: Vec<i64> = self
+        let answer: Value = self
             .call(Some(deadline), |connection, _| {
                 let keys = [&self.keys.pending, &self.keys.due, &sent];
                 let mut call = call::script(&ENQUEUE, &keys);
                 call.arg(&self.keys.task_prefix).arg(&now);
                 call.arg(&self.keys.wake).arg(place);
-                for task in tasks {
-                    call.arg(&task.id).arg(&task.function).arg(&task.args);
-                    call.arg(if task.reply { address } else { "" });
-                    call.arg(&*extra(task));
+                let (mut function, mut waiter) = (None, false);
+                for alike in tasks.chunk_by(|one, next| Head::of(one) == Head::of(next)) {
+                    let head = Head::of(&alike[0]);
+                    if function.replace(head.function) != Some(head.function) {
+                        call.arg("f").arg(head.function);
+                    }
+                    if std::mem::replace(&mut waiter, head.reply) != head.reply {
+                        call.arg("w").arg(if head.reply { address } else { "" });
+                    }
+                    call.arg(head.kind).arg(alike.len());
+                    for task in alike {
+                        call.arg(&task.id).arg(&task.args).arg(extra(task));
+                    }
                 }
                 call::invoke(&ENQUEUE, call, connection).boxed()
             })
             .await?;
-        Ok(answer
-            .into_iter()
-            .map(|code| match code {
-                1 => Enqueued::Created,
-                0 => Enqueued::Existed,
-                _ => Enqueued::WrongType,
-            })
-            .collect())
+        Ok(answer::enqueued(answer, tasks.len()))
     }
 
     /// Loads the script once a connection. Where that fails the call itself says what is wrong.
@@ -294,8 +295,37 @@ impl Broker {
     }
 }
 
-/// `extra` of enqueue.lua; next to nothing for a plain task.
-fn extra(task: &NewTask) -> Cow<'static, str> {
+/// What tasks that are sent together have in common.
+#[derive(PartialEq)]
+struct Head<'a> {
+    function: &'a str,
+    reply: bool,
+    kind: &'static str,
+}
+
+impl<'a> Head<'a> {
+    fn of(task: &'a NewTask) -> Self {
+        Head {
+            function: &task.function,
+            reply: task.reply,
+            kind: match (is_plain(task), task.fresh) {
+                (false, _) => "x",
+                (true, true) => "n",
+                (true, false) => "p",
+            },
+        }
+    }
+}
+
+fn is_plain(task: &NewTask) -> bool {
+    !task.again && task.start.is_none() && task.expires.is_none() && task.options.is_none()
+}
+
+/// `extra` of enqueue.lua; none for a plain task.
+fn extra(task: &NewTask) -> Option<String> {
+    if is_plain(task) {
+        return None;
+    }
     let NewTask {
         fresh,
         again,
@@ -304,21 +334,18 @@ fn extra(task: &NewTask) -> Cow<'static, str> {
         options,
         ..
     } = task;
-    let again = match (fresh, again) {
+    let new = match (fresh, again) {
         (true, _) => "n",
         (false, true) => "1",
         (false, false) => "",
     };
-    if start.is_none() && expires.is_none() && options.is_none() {
-        return Cow::Borrowed(again);
-    }
     let when = |when: &Option<When>| match when {
         Some(When::In(milliseconds)) => format!("+{milliseconds:.0}"),
         Some(When::At(milliseconds)) => format!("@{milliseconds:.0}"),
         None => String::new(),
     };
-    Cow::Owned(format!(
-        "{again}|{}|{}|{}",
+    Some(format!(
+        "{new}|{}|{}|{}",
         when(start),
         when(expires),
         options.as_deref().unwrap_or_default()

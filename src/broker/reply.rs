@@ -1,6 +1,6 @@
 //! The text of a reply message: outcomes, one behind the other.
 //!
-//! Written by `settle.lua`: for each outcome the id as a netstring (`4:text`), then
+//! Written by `settle.lua`, and by [`encode`] for what it will not have to change: for each outcome the id as a netstring (`4:text`), then
 //! `v` and the value's netstring, `s` (successful, no value), `f` and the netstrings of reason
 //! and exception, `c` and the reason's netstring (cancelled), or `r`: too long for a message, to be read from the hash.
 
@@ -39,12 +39,43 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<Reply<'a>> {
     Some((id, outcome))
 }
 
+fn netstring_of(message: &mut Vec<u8>, text: &[u8]) {
+    message.extend_from_slice(text.len().to_string().as_bytes());
+    message.push(b':');
+    message.extend_from_slice(text);
+}
+
 fn netstring<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let colon = rest.iter().take(12).position(|byte| *byte == b':')?;
     let length: usize = std::str::from_utf8(&rest[..colon]).ok()?.parse().ok()?;
     let text = rest.get(colon + 1..)?.get(..length)?;
     *rest = &rest[colon + 1 + length..];
     Some(text)
+}
+
+/// Longest outcome that is sent together with others: as in `settle.lua`.
+const SHORT: usize = 1024;
+
+/// Puts one more into a message; none where it is too long for that.
+pub fn encode(message: &mut Vec<u8>, id: &[u8], outcome: &Outcome) -> Option<()> {
+    if id.len() + outcome.bytes() > SHORT {
+        return None;
+    }
+    netstring_of(message, id);
+    let (kind, texts): (u8, [Option<&str>; 2]) = match outcome {
+        Outcome::Successful(Some(value)) => (b'v', [Some(value), None]),
+        Outcome::Successful(None) => (b's', [None, None]),
+        Outcome::Failed { reason, exception } => {
+            let exception = exception.as_deref().unwrap_or_default();
+            (b'f', [Some(reason), Some(exception)])
+        }
+        Outcome::Cancelled(reason) => (b'c', [Some(reason), None]),
+    };
+    message.push(kind);
+    for part in texts.into_iter().flatten() {
+        netstring_of(message, part.as_bytes());
+    }
+    Some(())
 }
 
 /// A success as a waiter sees it; a value that is no JSON (another program's) is a failure.
@@ -117,6 +148,32 @@ mod tests {
         ] {
             assert_eq!(decode(format!("1:as{tail}").as_bytes()).len(), 1, "{tail}");
         }
+    }
+
+    #[test]
+    fn what_is_put_together_is_what_settle_writes() {
+        let outcomes = [
+            Outcome::Successful(Some("7".into())),
+            Outcome::Successful(None),
+            Outcome::Failed {
+                reason: "why".into(),
+                exception: Some("stack".into()),
+            },
+            Outcome::refused("why"),
+            Outcome::Cancelled("late".into()),
+        ];
+        let mut message = Vec::new();
+        for outcome in &outcomes {
+            encode(&mut message, b"id", outcome).expect("a short one");
+        }
+        assert_eq!(
+            message,
+            b"2:idv1:72:ids2:idf3:why5:stack2:idf3:why0:2:idc4:late"
+        );
+        let read = decode(&message).into_iter().map(|(_, outcome)| outcome);
+        assert!(read.eq(outcomes.into_iter().map(Some)));
+        let long = Outcome::Successful(Some("x".repeat(SHORT)));
+        assert_eq!(encode(&mut message, b"id", &long), None);
     }
 
     proptest! {

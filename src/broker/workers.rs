@@ -31,6 +31,12 @@ pub struct Held {
     pub there: bool,
 }
 
+/// The token in the name of a field, sealed or not.
+fn owner(name: &[u8]) -> Option<Vec<u8>> {
+    let token = name.strip_prefix(b"owner:")?;
+    Some(token.strip_suffix(b"!").unwrap_or(token).to_vec())
+}
+
 impl Broker {
     /// `due` → `pending` for what is to start, `pending` and `due` → `finished` for what has
     /// expired. Names dead workers to a caller that takes care of them for so long.
@@ -108,21 +114,25 @@ impl Broker {
                     let mut pipe = redis::pipe();
                     pipe.ignore_errors();
                     for id in chunk {
-                        pipe.cmd("HMGET").arg(self.keys.task(id));
-                        pipe.arg("owner").arg("cancel").arg("state").arg("function");
+                        let key = self.keys.task(id);
+                        pipe.cmd("HKEYS").arg(&key);
+                        pipe.cmd("HGET").arg(&key).arg("cancel");
                     }
                     async move { pipe.query_async(&mut connection).await }.boxed()
                 })
                 .await?;
-            owners.extend(part.into_iter().map(|found| {
-                let mut found = answer::list(found).into_iter().map(answer::bytes);
-                let mut field = || found.next().flatten();
-                Held {
-                    owner: field(),
-                    cancel: field(),
-                    there: field().is_some() || field().is_some(),
-                }
-            }));
+            let mut part = part.into_iter();
+            while let (Some(names), Some(cancel)) = (part.next(), part.next()) {
+                let names: Vec<Vec<u8>> = answer::list(names)
+                    .into_iter()
+                    .filter_map(answer::bytes)
+                    .collect();
+                owners.push(Held {
+                    owner: names.iter().find_map(|name| owner(name)),
+                    cancel: answer::bytes(cancel),
+                    there: !names.is_empty(),
+                });
+            }
         }
         Ok(owners)
     }

@@ -18,6 +18,7 @@ pub struct Task {
     /// A worker has died over it: others are kept away from it, lest they share its fate.
     pub suspect: bool,
     pub place: Place,
+    reply_to: Option<Arc<[u8]>>,
     options: Option<Box<task::Options>>,
 }
 
@@ -87,7 +88,6 @@ impl Task {
         let attempts = options
             .and_then(|options| options.attempts)
             .unwrap_or(rules.attempts);
-        let (id, owner) = self.owned;
         let end = match ran.outcome {
             Outcome::Failed { reason, .. } if ran.again && self.attempt < attempts => {
                 let backoff = options.and_then(|options| options.backoff.as_ref());
@@ -106,9 +106,15 @@ impl Task {
                 End::Finished(outcome, keep)
             }
         };
+        self.ended(end)
+    }
+
+    fn ended(self, end: End) -> Finish {
+        let (id, owner) = self.owned;
         Finish {
             id,
             owner,
+            reply_to: self.reply_to,
             place: self.place,
             end,
         }
@@ -135,31 +141,21 @@ fn milliseconds(number: f64) -> Duration {
 }
 
 /// A task that a handler can begin with, or the outcome that it has without one.
-pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish> {
+pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Box<Finish>> {
     let Taken {
         id,
         function,
         args,
         created,
+        reply_to,
         options,
         attempt,
         lost: suspect,
         owner,
     } = taken;
-    let refuse = |id, owner: Arc<str>, options: Option<&task::Options>, problem: String| {
-        let outcome = Outcome::refused(problem);
-        let keep = keep(&outcome, options, rules);
-        let end = End::Finished(outcome, keep);
-        Err(Finish {
-            id,
-            owner,
-            place,
-            end,
-        })
-    };
-    let options = match options.as_deref().map(self::options).transpose() {
-        Ok(options) => options.flatten(),
-        Err(problem) => return refuse(id, owner, None, problem),
+    let (options, problem) = match options.as_deref().map(self::options).transpose() {
+        Ok(options) => (options.flatten(), None),
+        Err(problem) => (None, Some(problem)),
     };
     let attempt = attempt
         .and_then(|attempt| std::str::from_utf8(&attempt).ok()?.parse().ok())
@@ -170,28 +166,34 @@ pub fn check(taken: Taken, place: Place, rules: &Rules) -> Result<Ready, Finish>
             Err("args: somebody took them away after the task was taken".into())
         }
     };
-    let problem = match (function.as_deref().map(std::str::from_utf8), args) {
-        (None | Some(Ok("")), _) => "no function was given: set the hash field function to the \
-                                     name of a handler"
-            .to_owned(),
-        (Some(Err(_)), _) => "the function's name is not UTF-8".to_owned(),
-        (_, Err(problem)) => problem,
-        (Some(Ok(function)), Ok(args)) => {
+    let task = Task {
+        owned: (id, owner),
+        attempt,
+        suspect,
+        place,
+        reply_to,
+        options,
+    };
+    let function = function.as_deref().map(std::str::from_utf8);
+    let problem = match (problem, function, args) {
+        (Some(problem), ..) => problem,
+        (None, None | Some(Ok("")), _) => "no function was given: set the hash field function to \
+                                           the name of a handler"
+            .into(),
+        (None, Some(Err(_)), _) => "the function's name is not UTF-8".into(),
+        (None, _, Err(problem)) => problem,
+        (None, Some(Ok(function)), Ok(args)) => {
             return Ok(Ready {
-                task: Task {
-                    owned: (id, owner),
-                    attempt,
-                    suspect,
-                    place,
-                    options,
-                },
+                task,
                 function: function.to_owned(),
                 args,
                 created: created.and_then(|created| String::from_utf8(created).ok()),
             });
         }
     };
-    refuse(id, owner, options.as_deref(), problem)
+    let outcome = Outcome::refused(problem);
+    let keep = keep(&outcome, task.options.as_deref(), rules);
+    Err(Box::new(task.ended(End::Finished(outcome, keep))))
 }
 
 fn options(text: &[u8]) -> Result<Option<Box<task::Options>>, String> {
@@ -224,6 +226,7 @@ mod tests {
             attempt: 1,
             suspect: false,
             place: 1,
+            reply_to: None,
             options: super::options(options.as_bytes()).expect("options"),
         }
     }
@@ -308,12 +311,12 @@ mod tests {
         ) {
             let (function, args, created, options, attempt) = fields;
             let taken = Taken {
-                id: id.clone(), function, args: Args::Read(args), created, options, attempt, lost: false, owner: "w:1".into(),
+                id: id.clone(), function, args: Args::Read(args), created, reply_to: None, options, attempt, lost: false, owner: "w:1".into(),
             };
             let rules = Rules::default();
             let finish = match check(taken, 1, &rules) {
                 Ok(ready) => ready.task.end(failed(), &rules),
-                Err(finish) => finish,
+                Err(finish) => *finish,
             };
             prop_assert_eq!(finish.id, id);
         }

@@ -169,7 +169,7 @@ impl Slots {
             let place = state.order.add();
             match check(task, place, &self.rules) {
                 Ok(ready) => state.ready.push(ready, now),
-                Err(finish) => state.outcomes.push_back(finish),
+                Err(finish) => state.outcomes.push_back(*finish),
             }
         }
         Brought {

@@ -59,6 +59,7 @@ mod tests {
             function: Some(b"f".to_vec()),
             args: Args::Read(None),
             created: None,
+            reply_to: None,
             options: None,
             attempt: None,
             lost: false,

@@ -26,7 +26,7 @@ fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
     let redis = &mut server.connect();
     for (id, fields) in [
         ("bare", "function f"),
-        ("held", "state executing function f owner w:1"),
+        ("held", "state executing function f owner:w:1 -"),
         ("foreign", "state executing function f"),
         ("value", "state finished result successful result-value 1"),
         (
@@ -55,7 +55,7 @@ fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let expected = [
         "waiting - -",
-        "waiting w:1 executing",
+        "waiting 1 executing",
         "waiting - executing",
         "finished successful 1 - - -",
         "finished failed - why stack -",
@@ -79,7 +79,7 @@ fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
                 "q:task:failed hash: error-exception=stack error-reason=why result=failed \
                  state=finished",
                 "q:task:foreign hash: function=f reply-to=me state=executing",
-                "q:task:held hash: function=f owner=w:1 reply-to=me state=executing",
+                "q:task:held hash: function=f owner:w:1!= reply-to=me state=executing",
                 "q:task:text string: x",
                 "q:task:value hash: result=successful result-value=1 state=finished",
             ]

@@ -87,7 +87,7 @@ fn whoever_runs_a_task_is_told_and_the_first_reason_counts() {
     exchange(redis, TAKE);
     let after = [
         "q:executing list: a",
-        "q:task:a hash: args={} cancel=why executing-created=t1 function=f options={} owner=w:1 \
+        "q:task:a hash: args={} cancel=why executing-created=t1 function=f options={} owner:w:1!= \
          pending-created=t0 state=executing",
     ];
     for (channel, reason, heard) in [
@@ -135,4 +135,49 @@ fn what_can_not_be_cancelled_is_left_as_it_is() {
         ["finished", "not a hash", "missing"]
     );
     assert_eq!(contents(redis), before);
+}
+
+#[test]
+fn what_was_executing_and_is_put_into_pending_by_hand_has_no_owner_once_it_has_ended() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let past = "{\"resultTtl\":null}";
+    for end in ["cancel", "tick", "take"] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        exchange(redis, TAKE);
+        run::<()>(redis, "LREM q:executing 1 a");
+        run::<()>(
+            redis,
+            &format!("HSET q:task:a state pending expires {PAST} options {past}"),
+        );
+        run::<()>(redis, "LPUSH q:pending a");
+        match end {
+            "cancel" => {
+                assert_eq!(cancel(redis, "", "why", &["a"]), ["cancelled why"]);
+            }
+            "tick" => {
+                run::<()>(redis, &format!("ZADD q:due {PAST} expire:a"));
+                tick(redis, "0");
+            }
+            _ => {
+                let other = Exchange {
+                    owner: "x:1",
+                    ..TAKE
+                };
+                assert!(exchange(redis, other).taken.is_empty());
+            }
+        }
+        let before = contents(redis);
+        assert!(
+            before.iter().any(|line| line.contains("state=finished")),
+            "{end}"
+        );
+        let late = Exchange {
+            outcomes: &[["a", "w:1", "v-", "1", ""]],
+            ..WRITE
+        };
+        assert_eq!(exchange(redis, late).written, [0], "{end}");
+        assert_eq!(contents(redis), before, "{end}");
+    }
 }

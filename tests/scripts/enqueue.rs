@@ -94,7 +94,10 @@ fn enqueue_runs_a_finished_task_anew_only_where_it_is_asked_to() {
         "HSET q:task:a function f state finished result failed error-reason why",
     );
     run::<()>(redis, "PEXPIRE q:task:a 1000000");
-    run::<()>(redis, "HSET q:task:b function f state executing owner w:1");
+    run::<()>(
+        redis,
+        "HSET q:task:b function f state executing owner:w:1 -",
+    );
     let before = contents(redis);
     assert_eq!(enqueue(redis, "t0", &[plain("a")]), [0]);
     run::<()>(redis, "DEL q:sent:me");
@@ -104,7 +107,7 @@ fn enqueue_runs_a_finished_task_anew_only_where_it_is_asked_to() {
         "q:pending list: a",
         "q:sent:me hash, expires: 0=t1",
         "q:task:a hash: args={} function=f pending-created=t1 state=pending",
-        "q:task:b hash: function=f owner=w:1 state=executing",
+        "q:task:b hash: function=f owner:w:1=- state=executing",
     ];
     for _ in 0..2 {
         assert_eq!(enqueue_in(redis, "t1", "0", &again), [1, 0]);
@@ -220,7 +223,7 @@ fn nothing_is_written_where_a_key_has_another_type() {
     run::<()>(redis, "SET q:task:a text");
     assert_eq!(enqueue(redis, "t0", &[plain("a")]), [-1]);
     run::<()>(redis, "DEL q:sent:me");
-    run::<()>(redis, "HSET q:task:b owner w:1");
+    run::<()>(redis, "HSET q:task:b owner:w:1 -");
     run::<()>(redis, "HSET q:worker:w repeated 0");
     let finish = Exchange {
         outcomes: &[["b", "w:1", "v-", "1", ""]],
@@ -241,9 +244,8 @@ fn nothing_is_written_where_a_key_has_another_type() {
         };
         if wrong != "q:executing" {
             let extra = format!("|@{FUTURE}||");
-            let args = ["q:task:", "t0", "q:wake", "0", "d", "f", "{}", "", &extra];
-            let keys = ["q:pending", "q:due", "q:sent:me"];
-            refused(try_call(redis, ENQUEUE, &keys, &args), "enqueue");
+            let due = [["d", "f", "{}", "", &*extra]];
+            refused(try_enqueue(redis, "t0", "0", &due), "enqueue");
         }
         if matches!(wrong, "q:pending" | "q:executing") {
             refused(try_exchange(redis, finish), "exchange");

@@ -33,7 +33,7 @@ const RELEASE: &str = script!(settle, "release");
 const CANCEL: &str = script!(settle, "cancel");
 const TICK: &str = script!(settle, "tick");
 const HEARTBEAT: &str = script!("heartbeat");
-const ATTACH: &str = script!("attach");
+const ATTACH: &str = script!(settle, "attach");
 
 /// A date that no test lives to see, in milliseconds since 1970; and one that has passed.
 const FUTURE: &str = "9000000000000";
@@ -76,9 +76,32 @@ fn enqueue(redis: &mut Connection, now: &str, tasks: &[New]) -> Vec<i64> {
 }
 
 fn enqueue_in(redis: &mut Connection, now: &str, place: &str, tasks: &[New]) -> Vec<i64> {
-    let head = ["q:task:", now, "q:wake", place];
-    let args = [&head[..], &tasks.concat()].concat();
-    call(redis, ENQUEUE, &["q:pending", "q:due", "q:sent:me"], &args)
+    let answer = try_enqueue(redis, now, place, tasks).expect("the script runs");
+    if answer == Value::Int(1) {
+        return vec![1; tasks.len()];
+    }
+    let answers: Vec<i64> = redis::from_redis_value(answer).expect("a number for each");
+    assert!(answers.iter().any(|code| *code != 1), "to be said shorter");
+    answers
+}
+
+fn try_enqueue(
+    redis: &mut Connection,
+    now: &str,
+    place: &str,
+    tasks: &[New],
+) -> RedisResult<Value> {
+    let mut args = vec!["q:task:", now, "q:wake", place];
+    for [id, function, text, reply_to, extra] in tasks {
+        args.extend(["f", function, "w", reply_to]);
+        match *extra {
+            "" => args.extend(["p", "1", id, text]),
+            "n" => args.extend(["n", "1", id, text]),
+            "1" => args.extend(["x", "1", id, text, "1|||"]),
+            extra => args.extend(["x", "1", id, text, extra]),
+        }
+    }
+    try_call(redis, ENQUEUE, &["q:pending", "q:due", "q:sent:me"], &args)
 }
 
 /// Tasks in `pending`, without a word of who sent them.
@@ -88,7 +111,7 @@ fn pending(redis: &mut Connection, ids: &[&str]) {
     run::<()>(redis, "DEL q:sent:me");
 }
 
-/// id, owner, kind, a, b
+/// id, owner, kind and the task's own ttl or the number of its next attempt, a, b
 type Ran<'a> = [&'a str; 5];
 
 #[derive(Clone, Copy)]
@@ -101,6 +124,8 @@ struct Exchange<'a> {
     /// As ARGV[10] and ARGV[11] have them.
     older: &'a str,
     args_apart: &'a str,
+    /// The worker knows of none of those who wait for what it has run.
+    stale_waiters: bool,
     outcomes: &'a [Ran<'a>],
 }
 
@@ -112,6 +137,7 @@ const TAKE: Exchange = Exchange {
     repeated: "",
     older: "",
     args_apart: "",
+    stale_waiters: false,
     outcomes: &[],
 };
 
@@ -127,7 +153,7 @@ const WRITE: Exchange = Exchange {
 struct Exchanged {
     /// For each outcome 1 or 0.
     written: Vec<i64>,
-    /// The tasks' fields, with options, attempt and lost runs, absent ones empty.
+    /// The tasks' fields, with who waits, options, attempt and lost runs, absent ones empty.
     taken: Vec<Vec<String>>,
     /// id and why
     dropped: Vec<String>,
@@ -175,13 +201,18 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
         let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
         texts.chunks(size).map(<[String]>::to_vec).collect()
     };
-    let mut taken = groups(taken, 4);
-    taken
-        .iter_mut()
-        .for_each(|task| task.resize(7, String::new()));
+    let mut taken = groups(taken, 5);
+    for task in 0..taken.len() {
+        for field in [1, 3, 4] {
+            if taken[task][field] == "0" {
+                taken[task][field] = taken[task - 1][field].clone();
+            }
+        }
+        taken[task].resize(8, String::new());
+    }
     for extra in groups(extras, 4) {
         let which: usize = extra[0].parse().expect("a place");
-        taken[which][4..].clone_from_slice(&extra[1..]);
+        taken[which][5..].clone_from_slice(&extra[1..]);
     }
     Exchanged {
         written,
@@ -210,16 +241,27 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
         it.older,
         it.args_apart,
     ];
-    let mut args = head.to_vec();
+    let mut args: Vec<String> = head.map(str::to_owned).to_vec();
     for place in retries_first(it.outcomes) {
-        let ran = &it.outcomes[place];
-        let length = match ran[2].chars().next() {
-            Some('s') => 3,
-            Some('v' | 'c') => 4,
-            _ => 5,
-        };
-        args.extend(&ran[..length]);
+        let [id, owner, kind, a, b] = it.outcomes[place];
+        let (kind, rest) = kind.split_at(1);
+        let waits: RedisResult<Option<String>> = redis::cmd("HGET")
+            .arg(format!("q:task:{id}"))
+            .arg("reply-to")
+            .query(redis);
+        let waits = waits.ok().flatten().filter(|_| !it.stale_waiters);
+        let ttl = if kind == "r" { "" } else { rest };
+        let mut record = vec!["o", owner, "w", waits.as_deref().unwrap_or(""), "t", ttl];
+        record.extend([kind, "1", id]);
+        match kind {
+            "s" => {}
+            "v" | "c" => record.push(a),
+            "f" => record.extend([a, b]),
+            _ => record.extend([a, b, rest]),
+        }
+        args.extend(record.into_iter().map(str::to_owned));
     }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let key = worker_key(it);
     let keys = ["q:pending", "q:executing", "q:due", &key];
     try_call(redis, EXCHANGE, &keys, &args)

@@ -96,7 +96,7 @@ fn nothing_of_an_earlier_end_is_left_in_a_hash() {
     for id in ids {
         run::<()>(
             redis,
-            &format!("HSET q:task:{id} function f owner w:1 state executing {earlier}"),
+            &format!("HSET q:task:{id} function f owner:w:1! - state executing {earlier}"),
         );
     }
     let own = [
@@ -115,11 +115,12 @@ fn nothing_of_an_earlier_end_is_left_in_a_hash() {
     assert_eq!(
         contents(redis),
         [
-            "q:task:a hash: finished-created=t2 function=f options={} result=successful result-value=1 \
+            "q:task:a hash: finished-created=t2 function=f options={} result=successful \
+             result-value=1 state=finished",
+            "q:task:b hash: finished-created=t2 function=f options={} result=successful \
              state=finished",
-            "q:task:b hash: finished-created=t2 function=f options={} result=successful state=finished",
-            "q:task:c hash: error-reason=why finished-created=t2 function=f options={} result=failed \
-             state=finished",
+            "q:task:c hash: error-reason=why finished-created=t2 function=f options={} \
+             result=failed state=finished",
             "q:task:d hash: cancelled=1 error-reason=cancelled: why finished-created=t2 function=f options={} \
              result=failed state=finished",
         ]
@@ -147,14 +148,14 @@ fn a_finished_task_is_kept_as_long_as_its_worker_says_and_no_longer() {
             ..WRITE
         },
     );
-    let hash = "args={} executing-created=t1 finished-created=t2 function=f pending-created=t0 \
-                result=successful state=finished";
+    let hash = "args={} executing-created=t1 finished-created=t2 function=f pending-created=t0";
+    let end = "result=successful state=finished";
     assert_eq!(
         contents(redis),
         [
-            format!("q:task:awaited hash, expires: {hash}"),
-            format!("q:task:ever hash: {hash}"),
-            format!("q:task:soon hash, expires: {hash}"),
+            format!("q:task:awaited hash, expires: {hash} {end}"),
+            format!("q:task:ever hash: {hash} {end}"),
+            format!("q:task:soon hash, expires: {hash} {end}"),
         ]
     );
     assert_expires(redis, "q:task:soon", 500_000);
@@ -298,7 +299,7 @@ fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_o
         for id in &mine {
             run::<()>(
                 redis,
-                &format!("HSET q:task:{id} state executing owner w:1"),
+                &format!("HSET q:task:{id} state executing owner:w:1 -"),
             );
         }
         let own: Vec<Ran> = mine.iter().map(|id| [&**id, "w:1", "s", "", ""]).collect();
@@ -318,5 +319,160 @@ fn outcomes_leave_a_long_list_wherever_they_stand_in_it_and_the_others_stay_in_o
         list.retain(|id| !mine.contains(id));
         let left: Vec<String> = run(redis, "LRANGE q:executing 0 -1");
         assert_eq!(left, list, "{what}");
+    }
+}
+
+#[test]
+fn what_has_changed_since_a_worker_took_the_task_is_heeded_although_it_was_not_told() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["awaited", "cancelled"]);
+    exchange(redis, TAKE);
+    let attached: Value = call(redis, ATTACH, &["q:task:awaited"], &["me", "16"]);
+    assert!(matches!(attached, Value::Array(_)));
+    cancel(redis, "", "why", &["cancelled"]);
+    let outcomes = [
+        ["awaited", "w:1", "v-", "1", ""],
+        ["cancelled", "w:1", "v-", "2", ""],
+    ];
+    let heard = Heard::from_here(&server);
+    let exchanged = exchange(
+        redis,
+        Exchange {
+            stale_waiters: true,
+            outcomes: &outcomes,
+            ..WRITE
+        },
+    );
+    assert_eq!(exchanged.written, [1, 1]);
+    let heard = heard.all(redis);
+    assert_eq!(heard[0], "q:reply:me 7:awaitedv1:1");
+    assert_eq!(
+        contents(redis),
+        [
+            "q:task:awaited hash: args={} executing-created=t1 finished-created=t2 function=f \
+             pending-created=t0 result=successful result-value=1 state=finished",
+            "q:task:cancelled hash: args={} executing-created=t1 finished-created=t2 function=f \
+             options={} pending-created=t0 result=successful result-value=2 state=finished",
+        ]
+    );
+}
+
+#[test]
+fn a_seal_that_was_broken_is_still_its_owners_alone() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    for _ in 0..2 {
+        call::<Value>(redis, ATTACH, &["q:task:a"], &["me", "16"]);
+    }
+    let before = contents(redis);
+    let stranger = Exchange {
+        outcomes: &[["a", "x:1", "v-", "1", ""]],
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, stranger).written, [0]);
+    assert_eq!(contents(redis), before);
+    assert_eq!(release(redis, HAND_BACK, &[["a", "x:1"]]), (0, 0));
+    let again = Exchange {
+        repeated: "1",
+        ..TAKE
+    };
+    let again = exchange(redis, again);
+    assert_eq!(again.taken, [["a", "f", "{}", "t0", "me", "", "", ""]]);
+    assert_eq!(release(redis, HAND_BACK, &[["a", "w:1"]]), (1, 0));
+    assert_eq!(
+        contents(redis),
+        [
+            "q:pending list: a",
+            "q:task:a hash: args={} function=f pending-created=t0 reply-to=me state=pending",
+        ]
+    );
+}
+
+#[test]
+fn replies_that_were_put_together_are_sent_where_nothing_has_changed_and_made_anew_where_it_has() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for (attached, heard_first) in [
+        (false, vec!["q:reply:me together"]),
+        (
+            true,
+            vec!["q:reply:me 1:bv1:21:av1:1", "q:reply:you 1:bv1:2"],
+        ),
+    ] {
+        run::<()>(redis, "FLUSHALL");
+        enqueue(
+            redis,
+            "t0",
+            &[["a", "f", "{}", "me", ""], ["b", "f", "{}", "me", ""]],
+        );
+        exchange(redis, TAKE);
+        if attached {
+            call::<Value>(redis, ATTACH, &["q:task:b"], &["you", "16"]);
+        }
+        run::<()>(redis, "HSET q:worker:w repeated 0");
+        let heard = Heard::from_here(&server);
+        assert!(write_both(redis).is_ok());
+        let mut expected = heard_first;
+        expected.extend(["q:results q:task:a", "q:results q:task:b"]);
+        assert_eq!(heard.all(redis), expected);
+    }
+}
+
+/// The outcomes of `a` and `b` in one record, with the replies to the one who waits put together.
+fn write_both(redis: &mut Connection) -> RedisResult<Value> {
+    let head = ["q:task:", "q:results", "q:reply:", "t2", "w:2", "0", "1000"];
+    let rest = ["2000", DAY, "", "", "o", "w:1", "w", "me"];
+    let both = ["m", "together", "v", "2", "a", "1", "b", "2"];
+    let args = [&head[..], &rest[..], &both[..]].concat();
+    let keys = ["q:pending", "q:executing", "q:due", "q:worker:w"];
+    try_call(redis, EXCHANGE, &keys, &args)
+}
+
+#[test]
+fn where_redis_forbids_something_on_the_way_what_comes_after_it_stays_its_owners() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a", "b"]);
+    exchange(redis, TAKE);
+    run::<()>(redis, "HSET q:worker:w repeated 0");
+    run::<()>(redis, "ACL SETUSER poor on >secret ~* &* +@all -pexpire");
+    let mut poor = server.connect();
+    run::<()>(&mut poor, "AUTH poor secret");
+    assert!(write_both(&mut poor).is_err());
+    assert_eq!(run::<String>(redis, "HGET q:task:a state"), "finished");
+    assert_eq!(run::<i64>(redis, "HEXISTS q:task:b owner:w:1"), 1);
+    assert!(matches!(write_both(redis), Ok(Value::Array(answer)) if answer[0] == Value::Int(1)));
+    assert_eq!(run::<String>(redis, "HGET q:task:b state"), "finished");
+    assert_eq!(run::<i64>(redis, "EXISTS q:executing"), 0);
+}
+
+#[test]
+fn an_outcome_that_redis_forbids_to_write_leaves_the_task_its_owners() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for (forbidden, outcome) in [
+        ("hset", ["a", "w:1", "v-", "1", ""]),
+        ("lpush", ["a", "w:1", "r2", "why", "0"]),
+        ("zadd", ["a", "w:1", "r2", "why", "1000"]),
+    ] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        exchange(redis, TAKE);
+        run::<()>(redis, "HSET q:worker:w repeated 0");
+        let before = contents(redis);
+        let user = format!("ACL SETUSER {forbidden} on >secret ~* &* +@all -{forbidden}");
+        run::<()>(redis, &user);
+        let mut poor = server.connect();
+        run::<()>(&mut poor, &format!("AUTH {forbidden} secret"));
+        let write = Exchange {
+            outcomes: &[outcome],
+            ..WRITE
+        };
+        assert!(try_exchange(&mut poor, write).is_err(), "{forbidden}");
+        assert_eq!(contents(redis), before, "{forbidden}");
+        assert_eq!(exchange_dead(redis, write).written, [1], "{forbidden}");
     }
 }

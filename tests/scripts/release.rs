@@ -112,7 +112,7 @@ fn the_tasks_of_the_dead_go_back_only_where_they_are_dead() {
     let mut after = vec![
         "q:executing list: a".to_owned(),
         "q:pending list: b".to_owned(),
-        "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
+        "q:task:a hash: args={} executing-created=t1 function=f owner:w:1= pending-created=t0 \
          state=executing"
             .to_owned(),
         "q:task:b hash: args={} function=f lost=1 options={} pending-created=t0 state=pending"
@@ -140,7 +140,7 @@ fn a_task_of_another_kind_of_worker_goes_back_where_it_is_executing_without_an_o
         ("held", "state executing"),
         ("claimed", "state pending"),
         ("done", "state finished"),
-        ("owned", "state executing owner w:1"),
+        ("owned", "state executing owner:w:1 -"),
     ] {
         run::<()>(redis, &format!("HSET q:task:{id} function f {fields}"));
         run::<()>(redis, &format!("LPUSH q:executing {id}"));
@@ -156,7 +156,7 @@ fn a_task_of_another_kind_of_worker_goes_back_where_it_is_executing_without_an_o
         "q:task:done hash: function=f state=finished",
         "q:task:held hash: function=f lost=1 options={} state=pending",
         "q:task:out hash: function=f state=executing",
-        "q:task:owned hash: function=f owner=w:1 state=executing",
+        "q:task:owned hash: function=f owner:w:1=- state=executing",
     ];
     for back in [2, 0] {
         assert_eq!(release(redis, COUNTED, &tasks), (back, 0));

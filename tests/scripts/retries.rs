@@ -49,7 +49,7 @@ fn a_repeated_retry_is_known_although_the_task_has_been_taken_again() {
     };
     assert_eq!(
         exchange(redis, next).taken,
-        [["a", "f", "{}", "t0", "{}", "2", ""]]
+        [["a", "f", "{}", "t0", "", "{}", "2", ""]]
     );
     let before = contents(redis);
     assert_eq!(write(redis, "t2", "1", retry), [1]);

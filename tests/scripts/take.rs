@@ -15,17 +15,17 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
     assert_eq!(
         first.taken,
         [
-            ["a", "f", "{}", "t0", "", "", ""],
-            ["b", "f", "{}", "t0", "{\"attempts\":3}", "2", "1"]
+            ["a", "f", "{}", "t0", "", "", "", ""],
+            ["b", "f", "{}", "t0", "", "{\"attempts\":3}", "2", "1"]
         ]
     );
     let after = [
         "q:executing list: b a",
         "q:pending list: c",
-        "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
+        "q:task:a hash: args={} executing-created=t1 function=f owner:w:1= pending-created=t0 \
          state=executing",
         "q:task:b hash: args={} attempt=2 executing-created=t1 function=f lost=1 \
-         options={\"attempts\":3} owner=w:1 pending-created=t0 state=executing",
+         options={\"attempts\":3} owner:w:1= pending-created=t0 state=executing",
         "q:task:c hash: args={} function=f pending-created=t0 state=pending",
     ];
     assert_eq!(contents(redis), after);
@@ -56,9 +56,9 @@ fn args_that_are_read_apart_are_told_by_their_length_and_count_like_others() {
     assert_eq!(
         first.taken,
         [
-            ["bare", "f", "", "", "", "", ""],
-            ["a", "f", &bytes, "t0", "", "", ""],
-            ["b", "f", &bytes, "t0", "", "", ""],
+            ["bare", "f", "", "", "", "", "", ""],
+            ["a", "f", &bytes, "t0", "", "", "", ""],
+            ["b", "f", &bytes, "t0", "", "", "", ""],
         ]
     );
     let before = contents(redis);
@@ -104,7 +104,10 @@ fn a_repeated_exchange_gives_each_of_its_own_once_and_nothing_of_others() {
 fn what_claims_to_be_executing_and_is_not_is_taken() {
     let server = Server::start();
     let redis = &mut server.connect();
-    run::<()>(redis, "HSET q:task:a function f state executing owner x:1");
+    run::<()>(
+        redis,
+        "HSET q:task:a function f state executing owner:x:1 -",
+    );
     run::<()>(redis, "HSET q:task:b state pending");
     run::<()>(redis, "LPUSH q:pending a b");
     assert_eq!(exchange(redis, TAKE).ids(), ["a", "b"]);
@@ -112,8 +115,8 @@ fn what_claims_to_be_executing_and_is_not_is_taken() {
         contents(redis),
         [
             "q:executing list: b a",
-            "q:task:a hash: executing-created=t1 function=f owner=w:1 state=executing",
-            "q:task:b hash: executing-created=t1 owner=w:1 state=executing",
+            "q:task:a hash: executing-created=t1 function=f owner:w:1= state=executing",
+            "q:task:b hash: executing-created=t1 owner:w:1= state=executing",
         ]
     );
 }
@@ -173,7 +176,7 @@ fn an_id_that_is_pending_twice_is_taken_once() {
         contents(redis),
         [
             "q:executing list: a",
-            "q:task:a hash: args={} executing-created=t1 function=f owner=w:1 pending-created=t0 \
+            "q:task:a hash: args={} executing-created=t1 function=f owner:w:1= pending-created=t0 \
              state=executing",
         ]
     );
@@ -224,7 +227,7 @@ fn a_task_that_has_not_begun_by_its_expiry_ends_when_it_would_be_taken() {
              error-reason=expired: attempt 2 had not begun by then expires=1000 \
              finished-created=t1 function=f options={\"resultTtl\":null} pending-created=t0 \
              result=failed state=finished",
-            "q:task:other hash: args={} executing-created=t1 function=f owner=w:1 \
+            "q:task:other hash: args={} executing-created=t1 function=f owner:w:1= \
              pending-created=t0 state=executing",
             "q:task:plain hash, expires: args={} \
              error-reason=expired: it had not begun by then expires=1000 finished-created=t1 \
@@ -256,7 +259,7 @@ fn a_task_that_begins_before_its_expiry_does_not_expire_any_more() {
         [
             "q:executing list: a",
             "q:task:a hash: args={} executing-created=t1 expires=9000000000000 function=f \
-             options={} owner=w:1 pending-created=t0 state=executing",
+             options={} owner:w:1= pending-created=t0 state=executing",
         ]
     );
 }

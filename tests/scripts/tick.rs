@@ -102,7 +102,7 @@ fn what_is_due_and_is_not_waiting_any_more_is_left_as_it_is() {
     let redis = &mut server.connect();
     run::<()>(
         redis,
-        "HSET q:task:runs function f state executing owner w:1",
+        "HSET q:task:runs function f state executing owner:w:1 -",
     );
     run::<()>(redis, "HSET q:task:done function f state finished");
     run::<()>(redis, "SET q:task:text x");

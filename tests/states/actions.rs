@@ -129,24 +129,31 @@ impl World {
         let mut call = script.prepare_invoke();
         call.key("q:pending").key("q:due").key("q:sent:me");
         call.arg("q:task:").arg(now).arg("q:wake");
-        call.arg(LOST_PLACE);
+        call.arg(LOST_PLACE).arg("f").arg("f");
         for task in tasks {
             let flag = |set: bool, text: &str| if set { text.to_owned() } else { String::new() };
             let at = format!("@{FUTURE:.0}");
-            call.arg(IDS[task.id]).arg("f").arg("{}");
-            call.arg(flag(task.reply, ADDRESS)).arg(format!(
-                "{}|{}|{}|{}",
-                if task.fresh {
-                    "n".to_owned()
-                } else {
-                    flag(task.again, "1")
-                },
-                flag(task.put_off, &at),
-                flag(task.expires, &at),
-                flag(task.options, OPTIONS),
-            ));
+            call.arg("w").arg(flag(task.reply, ADDRESS));
+            call.arg("x")
+                .arg(1)
+                .arg(IDS[task.id])
+                .arg("{}")
+                .arg(format!(
+                    "{}|{}|{}|{}",
+                    if task.fresh {
+                        "n".to_owned()
+                    } else {
+                        flag(task.again, "1")
+                    },
+                    flag(task.put_off, &at),
+                    flag(task.expires, &at),
+                    flag(task.options, OPTIONS),
+                ));
         }
-        call.invoke(&mut self.redis).expect("an answer")
+        match call.invoke(&mut self.redis).expect("an answer") {
+            redis::Value::Int(1) => vec![1; tasks.len()],
+            each => redis::from_redis_value(each).expect("a number for each"),
+        }
     }
 
     fn foreign_hash(&mut self, id: &str, before: &Snapshot) -> Acted {
@@ -192,9 +199,9 @@ impl World {
         let mut pending = before.pending.clone();
         let mut written = Vec::new();
         let mut finishes = Vec::new();
-        for ((id, token, attempt), ending) in held {
+        for ((id, token, attempt, reply_to), ending) in held {
             let end = end(*ending, attempt);
-            let ours = before.field(&id, "owner") == Some(&*token);
+            let ours = before.owner(&id) == Some(&*token);
             written.push(ours);
             let retry = matches!(end, End::Retry { .. });
             if ours && retry && before.field(&id, "cancel").is_none() {
@@ -213,6 +220,7 @@ impl World {
             finishes.push(Finish {
                 id,
                 owner: token,
+                reply_to,
                 place: 0,
                 end,
             });
@@ -326,7 +334,7 @@ impl World {
             owned: Some((exchange.owner.clone(), ids(&again))),
             ..Expected::default()
         };
-        let is_owned = |id: &&str| before.field(id, "owner") == Some(&*exchange.owner);
+        let is_owned = |id: &&str| before.owner(id) == Some(&*exchange.owner);
         let popped = match IDS.iter().any(&is_owned) {
             true => 0,
             false if self.workers[worker].alive => exchange.want.min(before.pending.len()),
@@ -348,7 +356,8 @@ impl World {
         for task in &exchanged.taken {
             let attempt = task.attempt.as_deref().map_or("1".into(), text);
             let attempt = attempt.parse().expect("a number");
-            let held = (text(&task.id), task.owner.clone(), attempt);
+            let reply_to = task.reply_to.clone();
+            let held = (text(&task.id), task.owner.clone(), attempt, reply_to);
             self.workers[worker].held.push(held);
             self.seen.insert("taken");
         }
@@ -365,7 +374,7 @@ impl World {
         let tasks = held.split_off(held.len().saturating_sub(count));
         let tasks: Vec<Owned> = tasks
             .into_iter()
-            .map(|(id, owner, _)| (id.into_bytes(), owner))
+            .map(|(id, owner, ..)| (id.into_bytes(), owner))
             .collect();
         let conditions = Release {
             lost: crashed.then_some(LIMIT),
@@ -381,7 +390,7 @@ impl World {
         let mut gone = BTreeSet::new();
         for (id, owner) in tasks {
             let id = text(id);
-            let found = before.field(&id, "owner").unwrap_or_default();
+            let found = before.owner(&id).unwrap_or_default();
             let worker = owner.split(':').next().unwrap_or_default();
             let lives = before.keys.contains(&format!("q:worker:{worker}"));
             let ours = match &**owner {
@@ -561,7 +570,7 @@ impl World {
         let strange = before
             .executing
             .iter()
-            .filter(|id| before.field(id, "owner").is_none() && !held.contains(&id.as_str()));
+            .filter(|id| before.owner(id).is_none() && !held.contains(&id.as_str()));
         let tasks: Vec<Owned> = strange
             .map(|id| (id.clone().into_bytes(), Arc::from("")))
             .collect();
@@ -597,7 +606,7 @@ impl World {
     fn attach(&mut self, id: &str, before: &Snapshot) -> Acted {
         let answer = block(self.broker.attach(&[id.into()], ADDRESS, deadline()));
         let answer = answer.expect("an answer").remove(0);
-        let foreign = before.state(id) == Some("executing") && before.field(id, "owner").is_none();
+        let foreign = before.state(id) == Some("executing") && before.owner(id).is_none();
         match before.state(id) {
             None => prop_assert_eq!(answer, Standing::Missing),
             Some("finished") => prop_assert!(matches!(answer, Standing::Finished(_))),

@@ -100,14 +100,14 @@ pub fn check(now: &Snapshot, pasts: &mut BTreeMap<String, Past>, outside: &Outsi
             if state == Some("finished") {
                 prop_assert_eq!(past.finishes, 1, "{} has finished unheard", id);
             }
-            let owned = now.field(id, "owner").is_some();
+            let owned = now.owner(id).is_some();
             prop_assert!(!owned || state == Some("executing"), "{id} has an owner");
         }
         if past.disturbed {
             // Known again once its id is nowhere any more, and nobody is left who could end it again:
             // another kind of worker leaves the owner of what it ends in the hash.
             let ended = matches!(state, None | Some("finished"));
-            let owned = now.field(id, "owner").is_some();
+            let owned = now.owner(id).is_some();
             if nowhere && ended && !owned && !foreign && !unpushed {
                 past.disturbed = false;
                 past.foreign_too = false;
@@ -136,7 +136,7 @@ pub fn check(now: &Snapshot, pasts: &mut BTreeMap<String, Past>, outside: &Outsi
             ),
             Some("executing") => {
                 prop_assert_eq!(places, (0, 1, 0), "{} is executing", id);
-                let owner = now.field(id, "owner").is_some();
+                let owner = now.owner(id).is_some();
                 prop_assert!(owner != foreign, "whose is {id}?");
             }
             Some("finished") => prop_assert_eq!(places, (0, 0, 0), "{} has finished", id),

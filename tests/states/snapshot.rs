@@ -63,6 +63,13 @@ impl Snapshot {
         self.tasks.get(id)?.get(name).map(String::as_str)
     }
 
+    /// The token of who has it.
+    pub fn owner(&self, id: &str) -> Option<&str> {
+        let mut names = self.tasks.get(id)?.keys();
+        let token = names.find_map(|name| name.strip_prefix("owner:"))?;
+        Some(token.strip_suffix('!').unwrap_or(token))
+    }
+
     pub fn state(&self, id: &str) -> Option<&str> {
         self.field(id, "state")
     }

@@ -87,10 +87,13 @@ struct Worker {
     alive: bool,
     exchanges: u64,
     repetitions: Arc<AtomicU64>,
-    held: Vec<(String, Arc<str>, u32)>,
+    held: Vec<Held>,
     /// Sent, and not heard of; with what the answer was, and what was there then.
     unanswered: Option<(Exchange, Exchanged, Snapshot)>,
 }
+
+/// Id, token, attempt, and who waits.
+type Held = (String, Arc<str>, u32, Option<Arc<[u8]>>);
 
 struct Foreigner {
     id: String,
@@ -231,9 +234,7 @@ impl World {
             }
         }
         if let Some((owner, taken)) = &expected.owned {
-            let owned = IDS
-                .iter()
-                .filter(|id| now.field(id, "owner") == Some(&**owner));
+            let owned = IDS.iter().filter(|id| now.owner(id) == Some(&**owner));
             let owned: BTreeSet<String> = owned.map(|id| (*id).to_owned()).collect();
             prop_assert_eq!(&owned, taken, "what {} has", owner);
         }

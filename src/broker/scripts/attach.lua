@@ -1,4 +1,5 @@
 -- Reads where tasks stand, and asks whoever finishes them to send the outcome to a waiter.
+-- Begins with settle.lua.
 --
 -- KEYS     the tasks' keys
 -- ARGV[1]  the waiter's address: the last part of its reply channel, {q}:reply:{address}
@@ -6,7 +7,8 @@
 --
 -- Returns one array for each key:
 --   { 'finished', result, result-value, error-reason, error-exception, cancelled }
---   { 'waiting', owner, state }   the address is in reply-to now, if there was room
+--   { 'waiting', owned, state }   the address is in reply-to now, if there was room. owned: 1 where it
+--                                 has an owner
 --   { 'missing' }                 no such key
 --   { 'not a hash' }
 --
@@ -14,27 +16,26 @@
 local address = ARGV[1]
 local answers = {}
 for i, key in ipairs(KEYS) do
-  local found = redis.pcall('HMGET', key, 'state', 'result', 'result-value', 'error-reason',
-    'error-exception', 'function', 'owner', 'reply-to', 'cancelled')
-  if found.err and not string.find(found.err, '^WRONGTYPE') then
-    error(found.err, 0) -- no permission, for instance: it says nothing about the task
-  elseif found.err then
+  local found = try('HMGET', key, 'state', 'result', 'result-value', 'error-reason',
+    'error-exception', 'function', 'reply-to', 'cancelled')
+  if is_no_hash(found) then
     answers[i] = { 'not a hash' }
   elseif found[1] == 'finished' then
-    answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[9] }
-  elseif not found[1] and not found[6] and redis.call('EXISTS', key) == 0 then
+    answers[i] = { 'finished', found[2], found[3], found[4], found[5], found[8] }
+  elseif not found[1] and not found[6] and call('EXISTS', key) == 0 then
     answers[i] = { 'missing' }
   else
-    local waiters = found[8]
+    local waiters = found[7]
     if not waiters or waiters == '' then
-      redis.call('HSET', key, 'reply-to', address)
+      call('HSET', key, 'reply-to', address)
     elseif not string.find(',' .. waiters .. ',', ',' .. address .. ',', 1, true) then
       local _, commas = string.gsub(waiters, ',', ',')
       if commas + 1 < tonumber(ARGV[2]) then
-        redis.call('HSET', key, 'reply-to', waiters .. ',' .. address)
+        call('HSET', key, 'reply-to', waiters .. ',' .. address)
       end
     end
-    answers[i] = { 'waiting', found[7], found[1] }
+    local owned = found[1] == 'executing' and break_seal(key)
+    answers[i] = { 'waiting', owned and 1 or false, found[1] }
   end
 end
 return answers

@@ -35,6 +35,7 @@ for i = 8, #ARGV do
   elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     what = 'missing'
   elseif found[1] ~= 'executing' and withdraw(KEYS[2], KEYS[1], id) then
+    disown(key)
     settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '')
     what = 'cancelled'
   else
@@ -42,6 +43,7 @@ for i = 8, #ARGV do
     call('HSETNX', key, 'cancel', reason)
     call('HSETNX', key, 'options', '{}') -- whoever takes it, were it pushed only now, looks
     reason = call('HGET', key, 'cancel')
+    break_seal(key)
     if ARGV[4] ~= '' then
       call('PUBLISH', ARGV[4], 'task:kill:' .. key)
     end

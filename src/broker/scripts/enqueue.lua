@@ -7,15 +7,19 @@
 -- ARGV[2]  pending-created, one for the whole call, which no other call of this client has
 -- ARGV[3]  channel {q}:wake
 -- ARGV[4]  the place on the way that this call has
--- ARGV[5…] five for each task: id, function, args, reply-to ('' where nobody waits), extra:
---          '' for a plain task, or again|start|expires|options, or the first of them alone.
---          again: '1', a finished task of this id is run anew; 'n', the id is new, made for this
---          task, and nobody needs to look whether it is there. start, expires: '' or '+' and
---          milliseconds from now or '@' and milliseconds since 1970. options: '' or JSON, written as
---          it is
+-- ARGV[5…] records, each beginning with its kind:
+--          f function      of the tasks that follow
+--          w reply-to      of the tasks that follow: who waits, '' for nobody
+--          n n             so many plain tasks follow, of ids that were made for them, so that nobody
+--                          needs to look whether they are there: id, args of each
+--          p n             so many plain tasks: id, args
+--          x n             so many tasks: id, args, extra. extra: new|start|expires|options.
+--                          new: 'n', an id as n has it; '1', a finished task of this id is run anew.
+--                          start, expires: '' or '+' and milliseconds from now or '@' and milliseconds
+--                          since 1970. options: '' or JSON, written as it is
 --
--- Returns one integer for each task: 1 created by this call, 0 there already (left as it is),
--- -1 where the key holds something else than a hash.
+-- Returns 1 where all were created by this call; or for each task 1, 0 (there already, left as it is),
+-- or -1 (the key holds something else than a hash).
 --
 -- One step, because an id that is pending must have its hash, and the other way round.
 -- Safe to repeat after an answer that was lost: which call was carried out last is noted under its
@@ -23,23 +27,49 @@
 -- for its tasks would not do: they may have run, and have been removed.
 local call = redis.call
 local prefix, now = ARGV[1], ARGV[2]
-local answers = {}
 
 local latest = call('HGET', KEYS[3], ARGV[4])
-if latest and latest >= now then
-  local seen = {}
-  for i = 5, #ARGV, 5 do
-    local id = ARGV[i]
-    local found = redis.pcall('HGET', prefix .. id, 'pending-created')
-    if type(found) == 'table' then
-      answers[#answers + 1] = -1
-    else
-      local ours = found == now or not found and call('EXISTS', prefix .. id) == 0
-      answers[#answers + 1] = ours and not seen[id] and 1 or 0
-    end
-    seen[id] = true
+local late = latest and latest >= now
+
+-- Of a call that was carried out before: whether it made this task.
+local told = {}
+local function made_before(id, key)
+  local found = redis.pcall('HGET', key, 'pending-created')
+  if type(found) == 'table' then
+    return -1
   end
-  return answers
+  local ours = found == now or not found and call('EXISTS', key) == 0
+  local answer = ours and not told[id] and 1 or 0
+  told[id] = true
+  return answer
+end
+
+-- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
+-- the way, no hash is left behind that would keep the call from being made again.
+local new, keys, functions, waiters, args = 0, {}, {}, {}, {}
+local pushed, ids, more, put_off = 0, {}, {}, {}
+
+-- What is there of that id: 1 nothing, 0 a task, -1 something else; and whether it is finished.
+local seen, noted = {}, 0
+local function look(key)
+  while noted < new do
+    noted = noted + 1
+    seen[keys[noted]] = true
+  end
+  if seen[key] then
+    return 0
+  end
+  if call('EXISTS', key) == 0 then
+    return 1
+  end
+  local state = redis.pcall('HGET', key, 'state')
+  if type(state) == 'table' and not string.find(state.err, '^WRONGTYPE') then
+    error(state.err, 0)
+  end
+  if type(state) == 'table' then
+    return -1
+  end
+  return 0, state == 'finished'
 end
 
 local clock
@@ -54,37 +84,28 @@ local function at(time)
   return clock + tonumber(time)
 end
 
--- What is to be written is gathered first, and the hashes are written last: where Redis forbids a
--- command on the way, no hash is left behind that would keep the call from being made again.
-local ids, new, keys, more, put_off, seen = {}, {}, {}, {}, {}, {}
-for i = 5, #ARGV, 5 do
-  local id, extra = ARGV[i], ARGV[i + 4]
-  local key = prefix .. id
-  local again, start, expires, options = extra, '', '', ''
-  if #extra > 1 then
-    again, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
+local of_function, waiter
+local tasks, others = 0, false -- the answers that are not 1, by the task's number
+
+local function add(kind, id, text, extra)
+  local key, answer = prefix .. id, 1
+  local fresh, start, expires, options, replaces = kind == 'n', '', '', '', false
+  if extra then
+    local which
+    which, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
+    fresh, replaces = which == 'n', which == '1'
   end
-  local answer, replaces = 1, false
-  if again == 'n' then
-    answer = 1
-  elseif seen[id] then
-    answer = 0
-  elseif call('EXISTS', key) == 1 then
-    local state = redis.pcall('HGET', key, 'state')
-    if type(state) == 'table' and not string.find(state.err, '^WRONGTYPE') then
-      error(state.err, 0)
-    elseif type(state) == 'table' then
-      answer = -1
-    elseif again == '1' and state == 'finished' then
-      replaces = true
-    else
-      answer = 0
-    end
+  if late then
+    answer = made_before(id, key)
+  elseif not fresh then
+    local finished
+    answer, finished = look(key)
+    replaces = replaces and finished
+    answer = replaces and 1 or answer
   end
-  if answer == 1 then
-    seen[id] = true
-    new[#new + 1] = i
-    keys[#new] = key
+  if answer == 1 and not late then
+    new = new + 1
+    keys[new], functions[new], waiters[new], args[new] = key, of_function, waiter, text
     if expires ~= '' then
       expires = at(expires)
       put_off[#put_off + 1] = { 'expire:' .. id, expires }
@@ -93,13 +114,57 @@ for i = 5, #ARGV, 5 do
     if start ~= '' then
       put_off[#put_off + 1] = { 'start:' .. id, at(start) }
     else
-      ids[#ids + 1] = id
+      pushed = pushed + 1
+      ids[pushed] = id
     end
-    if replaces or #extra > 1 then
-      more[i] = { replaces = replaces, options = options, expires = expires }
+    if extra then
+      more[new] = { replaces = replaces, options = options, expires = expires }
     end
   end
-  answers[#answers + 1] = answer
+  tasks = tasks + 1
+  if answer ~= 1 then
+    others = others or {}
+    others[tasks] = answer
+  end
+end
+
+local function answers()
+  local each = {}
+  for i = 1, tasks do
+    each[i] = others[i] or 1
+  end
+  return each
+end
+
+local next, last = 5, #ARGV
+while next <= last do
+  local kind, what = ARGV[next], ARGV[next + 1]
+  next = next + 2
+  if kind == 'f' then
+    of_function = what
+  elseif kind == 'w' then
+    waiter = what ~= '' and what or nil
+  else
+    local words = kind == 'x' and 3 or 2
+    local first = next
+    next = next + what * words
+    if kind == 'n' then
+      for i = first, next - 1, words do
+        local id = ARGV[i]
+        new, pushed = new + 1, pushed + 1
+        ids[pushed], keys[new], args[new] = id, prefix .. id, ARGV[i + 1]
+        functions[new], waiters[new] = of_function, waiter
+      end
+      tasks = tasks + what
+    else
+      for i = first, next - 1, words do
+        add(kind, ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
+      end
+    end
+  end
+end
+if late then
+  return others and answers() or 1
 end
 
 local wake = false
@@ -110,20 +175,20 @@ for _, entry in ipairs(put_off) do
   call('ZADD', KEYS[2], entry[2], entry[1])
   wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
 end
-if #ids > 0 then
+if pushed > 0 then
   call('LPUSH', KEYS[1], unpack(ids))
 end
-for n, i in ipairs(new) do
-  local key, reply_to, extra = keys[n], ARGV[i + 3], more[i]
+for n = 1, new do
+  local key, extra = keys[n], more[n]
   if extra and extra.replaces then
     call('DEL', key)
   end
-  if reply_to == '' then
-    call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
+  if not waiters[n] then
+    call('HSET', key, 'function', functions[n], 'state', 'pending', 'args', args[n],
       'pending-created', now)
   else
-    call('HSET', key, 'function', ARGV[i + 1], 'state', 'pending', 'args', ARGV[i + 2],
-      'pending-created', now, 'reply-to', reply_to)
+    call('HSET', key, 'function', functions[n], 'state', 'pending', 'args', args[n],
+      'pending-created', now, 'reply-to', waiters[n])
   end
   if extra and extra.options ~= '' then
     call('HSET', key, 'options', extra.options)
@@ -138,4 +203,4 @@ end
 if wake then
   redis.pcall('PUBLISH', ARGV[3], 'due') -- a hint: without it they are looked at within a second
 end
-return answers
+return others and answers() or 1

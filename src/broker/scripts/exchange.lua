@@ -22,27 +22,38 @@
 --          that: others take out of the list, too
 -- ARGV[11] '1' where args are to be told by their length, and read by `HGET` afterwards: what is long
 --          passes through Lua slowly
--- ARGV[12…] for each task that ran: id, owner ('' where it is the one before's), kind, and what the
---          kind has. Those to be run again come first. Kinds:
---          v a, s, f a b, c a as settle.lua has them; a ttl of the task's own follows the letter, -
---          for ever
---          r a b: to be run again, a = why, b = milliseconds until then; the next attempt's number
---          follows the letter
+-- ARGV[12…] records, each beginning with its kind:
+--          o owner         of the tasks that follow: the token under which they were taken
+--          w reply-to      of the tasks that follow: who waited when they were taken, '' for nobody
+--          m message       of the next so many: the replies to the one who waits, put together
+--          t ttl           of the tasks that follow: their own, '-' for ever; '' for the worker's
+--          v n             so many tasks of that kind follow: id, a of each. Kinds as settle.lua has
+--          s n             them: s id; f id, a, b; c id, a
+--          f n
+--          c n
+--          r n             tasks to be run again: id, why, milliseconds until then, the next attempt's
+--                          number. These come first
 --
 -- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
---           taken: id, function, args (or how many bytes they have), pending-created of each, flat,
---             oldest first
+--           taken: id, function, args (or how many bytes they have), pending-created, reply-to of each,
+--             flat, oldest first; 0 where the second, fourth or fifth is the one before's
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
 --           nil, or for those taken that have options: which of them, options, attempt, and how
 --           often a worker died over it, flat }
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
--- and the hash is final when the messages go out. Safe to repeat: an outcome of this call is known
--- by its finished-created (or the date in its error), what it took by its owner. A call that comes
--- after its own repetition, over a connection that was given up, takes nothing: nobody hears its
--- answer. The worker's key has the number of the latest repetition. Ids leave `pending`
--- last, so that none is lost where Redis forbids a command on the way.
+-- and the hash is final when the messages go out.
+--
+-- The owner's token is the name of a field, its seal: `HDEL` says in one whether the task is still this
+-- owner's, and that nobody has changed since what it was told of (who waits, whether it is cancelled).
+-- Whoever does renames the field (break_seal in settle.lua); then the hash is looked at.
+--
+-- Safe to repeat: an outcome of this call is known by its finished-created (or the date in its error),
+-- what it took by its owner. A call that comes after its own repetition, over a connection that was
+-- given up, takes nothing: nobody hears its answer. The worker's key has the number of the latest
+-- repetition. Ids leave `pending` last, and no seal is broken before the task before is written, so that
+-- none is lost where Redis forbids a command on the way.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 if now == '' then
@@ -53,22 +64,20 @@ local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] % 1
 -- Keys of another type: fail before anything is written. The others are looked at where they are
 -- needed.
 call('LLEN', executing)
-local alive, ids = 1, {}
-if want > 0 or repeated then
-  local latest = call('HGET', KEYS[4], 'repeated')
-  if not latest then
-    alive = 0
-  elseif tonumber(latest) > tonumber(ARGV[8]) then
-    want = 0
-  elseif repeated then
-    call('HSET', KEYS[4], 'repeated', ARGV[8])
-  end
-  if alive == 0 then
-    want = 0
-  end
-  if want > 0 then
-    ids = call('LRANGE', pending, -want, -1)
-  end
+local alive, ids, latest = 1, {}, call('HGET', KEYS[4], 'repeated')
+local in_time = latest and tonumber(latest) <= tonumber(ARGV[8])
+if not latest and (want > 0 or repeated) then
+  alive = 0
+end
+if not in_time then
+  want = 0
+elseif repeated then
+  call('HSET', KEYS[4], 'repeated', ARGV[8])
+elseif #ARGV > 11 then
+  call('HSET', KEYS[4], 'repeated', latest) -- forbidden, or no memory: fail before a seal is broken
+end
+if want > 0 then
+  ids = call('LRANGE', pending, -want, -1)
 end
 
 local KEPT_ERRORS = 10
@@ -90,7 +99,7 @@ local function run_again(key, id, reply_to, why, attempt, delay)
   call('HSET', key, 'state', 'pending', 'attempt', attempt,
     'error-' .. (attempt - 1), now .. ' ' .. why)
   call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-  call('HDEL', key, 'owner', 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
+  call('HDEL', key, 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
 end
 
 local function written_before(key, kind, attempt)
@@ -117,68 +126,111 @@ for number in string.gmatch(ARGV[10], '%d+') do
 end
 local held = table.remove(older, 1)
 
-local written, through, outcomes, all = {}, {}, 0, 1
-local places = {} -- of those that are through: how many are older
-local function leaves(id)
-  through[#through + 1] = id
-  places[#through] = older[outcomes + 1]
-end
+local outcomes, lost = 0, false -- which of them were not written, by number
+local through, places = {}, {} -- what leaves `executing`, and how many there are older
+local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
 
-local at, last, holder, retries = 12, #ARGV, nil, false
-while at <= last do
-  local id, kind, rest, a, b = ARGV[at], ARGV[at + 2], '', '', ''
-  if ARGV[at + 1] ~= '' then
-    holder = ARGV[at + 1]
+-- The end of one run. `sealed`: the task is this owner's, and nobody has changed anything.
+local function write(key, sealed, told, kind, id, a, b, attempt)
+  local done, leaves, reply_to = false, false, waiter
+  local ours, no_hash = sealed, false
+  if not sealed then
+    local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
+    no_hash = is_no_hash(found) -- written by somebody else
+    ours = not no_hash and (found[1] or found[2])
+    reply_to = found[3]
   end
-  if #kind > 1 then
-    kind, rest = string.sub(kind, 1, 1), string.sub(kind, 2)
-  end
-  at = at + 3
-  if kind ~= 's' then
-    a = ARGV[at]
-    at = at + 1
-  end
-  if kind == 'f' or kind == 'r' then
-    b = ARGV[at]
-    at = at + 1
-  end
-  if kind == 'r' and not retries then
-    call('LLEN', pending)
-    call('ZCARD', due)
-    retries = true
-  end
-  local key = prefix .. id
-  local found = try('HMGET', key, 'owner', 'reply-to', 'options')
-  local answer = 0
-  if found[1] and found[1] == holder then
+  if ours then
     if kind == 'r' then
-      run_again(key, id, found[2], a, rest, b)
+      run_again(key, id, reply_to, a, attempt, b)
     else
-      local ttl = rest == '' and ARGV[9] or rest == '-' and '' or rest
-      settle(key, id, now, found[2], ttl, kind, a, b)
-      if found[3] then
-        call('HDEL', key, 'cancel') -- which came too late
-      end
+      settle(key, id, now, reply_to, ttl, kind, a, b, told)
     end
-    leaves(id)
-    answer = 1
-  elseif is_no_hash(found) then
-    -- Written by somebody else.
-  elseif not found[1] and call('EXISTS', key) == 0 then
-    leaves(id) -- deleted while it ran: nobody else will take it out
-    answer = repeated and 1 or 0 -- or removed by this very call, the first time
-  elseif written_before(key, kind, rest) then
+    if not sealed then
+      call('HDEL', key, seal, seal .. '!', 'cancel') -- which came too late
+    end
+    leaves, done = true, true
+  elseif no_hash then
+    done = false
+  elseif call('EXISTS', key) == 0 then
+    leaves = true -- deleted while it ran: nobody else will take it out
+    done = repeated -- or removed by this very call, the first time
+  elseif written_before(key, kind, attempt) then
     -- Where the first time ended in between, the id has not left the list. It may also be there
     -- anew: taken meanwhile, perhaps by a worker of another kind, which writes nothing at first.
     local anew = kind == 'r' and taken_again(key, id) and 1 or 0
-    if #call('LPOS', executing, id, 'COUNT', 0) > anew then
-      leaves(id)
-    end
-    answer = 1
+    leaves = #call('LPOS', executing, id, 'COUNT', 0) > anew
+    done = true
   end
   outcomes = outcomes + 1
-  written[outcomes] = answer
-  all = math.min(all, answer)
+  if leaves then
+    local count = #through + 1
+    through[count] = id
+    if held then
+      places[count] = older[outcomes]
+    end
+  end
+  if not done then
+    lost = lost or {}
+    lost[outcomes] = true
+  end
+end
+
+local function written()
+  local each = {}
+  for i = 1, outcomes do
+    each[i] = lost[i] and 0 or 1
+  end
+  return each
+end
+
+local WORDS = { v = 2, s = 1, f = 3, c = 2, r = 4 }
+local at, last, retries = 12, #ARGV, false
+while at <= last do
+  local kind, what = ARGV[at], ARGV[at + 1]
+  at = at + 2
+  if kind == 'o' then
+    seal = 'owner:' .. what
+  elseif kind == 'w' then
+    waiter = what ~= '' and what or nil
+  elseif kind == 'm' then
+    message = what
+  elseif kind == 't' then
+    ttl = what == '' and ARGV[9] or what == '-' and '' or what
+  else
+    if kind == 'r' and not retries then
+      call('LLEN', pending)
+      call('ZCARD', due)
+      retries = true
+    end
+    local words, count, first = WORDS[kind], tonumber(what), at
+    -- At once only what can't be forbidden half-way.
+    local at_once = in_time and kind ~= 'r'
+    local told, sealed = message, {}
+    for i = 1, count do
+      local id = ARGV[at]
+      local key = prefix .. id
+      local intact = at_once and try('HDEL', key, seal) == 1
+      write(key, intact, intact and message, kind, id, words > 1 and ARGV[at + 1] or '',
+        words > 2 and ARGV[at + 2] or '', words > 3 and ARGV[at + 3])
+      sealed[i] = intact
+      told = told and intact
+      at = at + words
+    end
+    if told then
+      whole[#whole + 1] = waiter
+      whole[#whole + 1] = message
+    elseif message then
+      for i = 1, count do
+        if sealed[i] then
+          local id = first + (i - 1) * words
+          answer(ARGV[id], waiter, kind, words > 1 and ARGV[id + 1] or '',
+            words > 2 and ARGV[id + 2] or '')
+        end
+      end
+    end
+    message = nil
+  end
 end
 
 -- Of a long list, parts are read before the whole of it is: to either side of where an id is thought to be.
@@ -225,34 +277,37 @@ local taken, dropped, extras = {}, false, false -- false, not nil: the answer mu
 
 local function finish()
   announce(ARGV[2], ARGV[3])
-  return { all == 1 and 1 or written, taken, alive, dropped, extras }
+  return { lost and written() or 1, taken, alive, dropped, extras }
 end
 
-local fields = 0
-local function take(id, found, options, attempt, lost)
+local fields, runs, created, waits = 0, nil, nil, nil
+local function take(id, found, reply_to, options, attempt, lost)
   taken[fields + 1] = id
-  taken[fields + 2] = found[1]
+  taken[fields + 2] = found[1] and found[1] == runs and 0 or found[1]
   taken[fields + 3] = found[2]
-  taken[fields + 4] = found[3]
-  fields = fields + 4
+  taken[fields + 4] = found[3] and found[3] == created and 0 or found[3]
+  taken[fields + 5] = reply_to and reply_to == waits and 0 or reply_to
+  runs, created, waits = found[1], found[3], reply_to
+  fields = fields + 5
   if options then
     extras = extras or {}
     local last = #extras
-    extras[last + 1] = fields / 4 - 1
+    extras[last + 1] = fields / 5 - 1
     extras[last + 2] = options
     extras[last + 3] = attempt or false -- never nil: the list must have no holes
     extras[last + 4] = lost or false
   end
 end
 
+local mine = 'owner:' .. owner
 if repeated then
   local ids, seen = call('LRANGE', executing, 0, -1), {}
   for i = #ids, 1, -1 do
-    local found = try('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'owner',
-      'options', 'attempt', 'lost')
-    if not is_no_hash(found) and found[4] == owner and not seen[ids[i]] then
+    local found = try('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'reply-to',
+      'options', 'attempt', 'lost', mine, mine .. '!')
+    if not is_no_hash(found) and (found[8] or found[9]) and not seen[ids[i]] then
       seen[ids[i]] = true
-      take(ids[i], found, found[5], found[6], found[7])
+      take(ids[i], found, found[4], found[5], found[6], found[7])
     end
   end
   if #taken > 0 then
@@ -264,6 +319,7 @@ end
 local function ends(key, id, options)
   local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
   if more[4] then
+    disown(key)
     settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
     return true
   end
@@ -271,6 +327,7 @@ local function ends(key, id, options)
     local expires = moment(more[2])
     if not expires or tonumber(expires) <= milliseconds() then
       local which = more[1] and 'attempt ' .. more[1] or 'it'
+      disown(key)
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
         expires and 'expired: ' .. which .. ' had not begun by then'
           or 'expires can\'t be used: expected milliseconds since 1970', '')
@@ -286,19 +343,28 @@ end
 local args_apart = ARGV[11] == '1'
 local args = args_apart and '' or 'args'
 
-local started, mine, bytes, left = {}, {}, 0, #ids
+local started, count, bytes, left = {}, 0, 0, #ids
+local function is_started(id)
+  for i = 1, count do
+    if started[i] == id then
+      return true
+    end
+  end
+  return false
+end
+
 while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options')
+  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to')
   local why, attempt, lost
   if found.err and is_no_hash(found) then
     why = 'not a hash'
   elseif found[4] == 'finished' then
     why = 'finished'
   elseif found[4] == 'executing'
-    and (mine[id] or call('LPOS', executing, id)) then
+    and (is_started(id) or call('LPOS', executing, id)) then
     why = 'executing'
   elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     why = 'missing'
@@ -314,17 +380,20 @@ while left > 0 and bytes < budget do
       found[2] = size > 0 and size
     end
     bytes = bytes + size
-    call('HSET', key, 'state', 'executing', 'executing-created', now, 'owner', owner)
-    started[#started + 1] = id
-    mine[id] = true
-    take(id, found, found[5], attempt, lost)
+    if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
+      or found[4] == 'executing' then
+      disown(key, mine) -- something is left of an earlier run
+    end
+    count = count + 1
+    started[count] = id
+    take(id, found, found[6], found[5], attempt, lost)
   elseif why ~= 'ended' then
     dropped = dropped or {}
     dropped[#dropped + 1] = id
     dropped[#dropped + 1] = why
   end
 end
-if #started > 0 then
+if count > 0 then
   call('LPUSH', executing, unpack(started))
 end
 if left < #ids then

@@ -45,17 +45,18 @@ local back, through = 0, {}
 for i = #ARGV - 1, 9, -2 do
   local id, owner = ARGV[i], ARGV[i + 1]
   local key = ARGV[1] .. id
-  local found = try('HMGET', key, 'owner', 'state', 'cancel', 'reply-to', 'options', 'expires',
-    'lost')
+  local seal = 'owner:' .. owner
+  local found = try('HMGET', key, seal, 'state', 'cancel', 'reply-to', 'options', 'expires', 'lost',
+    seal .. '!')
   local ours = not is_no_hash(found)
   if ours and owner == '' then
-    ours = not found[1] and call('LPOS', executing, id)
+    ours = not owner_of(key) and call('LPOS', executing, id)
     if ours and (found[2] == 'finished' or not found[2] and call('EXISTS', key) == 0) then
       ours = false
       through[#through + 1] = id -- deleted, or pushed twice: nobody else will take it out
     end
   elseif ours then
-    ours = found[1] == owner and (ARGV[7] ~= '1' or is_dead(owner))
+    ours = (found[1] or found[8]) and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
     local lost = count(found[7])
@@ -73,12 +74,13 @@ for i = #ARGV - 1, 9, -2 do
       call('RPUSH', pending, id)
       back = back + 1
       call('HSET', key, 'state', 'pending')
-      call('HDEL', key, 'owner', 'executing-created')
+      call('HDEL', key, 'executing-created')
       local expires = moment(found[6])
       if expires then
         call('ZADD', due, expires, 'expire:' .. id)
       end
     end
+    call('HDEL', key, seal, seal .. '!')
     through[#through + 1] = id
   end
 end

@@ -1,11 +1,13 @@
 -- The settle step, put before every script that ends tasks: whatever happens when a task ends
 -- happens here, within the step that ends it. Defines
 --
---   settle(key, id, now, reply_to, ttl, kind, a, b)   makes the hash final. Kinds:
+--   settle(key, id, now, reply_to, ttl, kind, a, b, told)   makes the hash final. Kinds:
 --       v successful, a = result-value    s successful without a value
 --       f failed, a = error-reason, b = error-exception ('' for none)
 --       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
 --     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
+--     reply_to: who waits, nil for nobody; told: the caller sees to it that they hear of it
+--   answer(id, reply_to, kind, a, b)  has announce tell those who wait
 --   take_out(list, ids)               takes ids out of a list, each once
 --   announce(results, reply_prefix)   sends the outcomes to the processes that wait, short ones grouped
 --     by process, then the wire's message for each task. Last, because the hash must be final by then.
@@ -18,6 +20,11 @@
 --     Any other failure (no permission) ends the script: it says nothing about the task
 --   withdraw(due, pending, id)        takes an id that has not begun out of wherever it waits;
 --     true if it was there
+--   owner_of(key)                     the name of the field that says who has it, if anybody does
+--   disown(key, but)                  takes all owners but that field away: of a task that was executing
+--     when somebody put it into `pending` by hand
+--   break_seal(key)                   whoever changes what a task's owner must heed when it ends the task
+--     renames that field; true where it has an owner
 
 -- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
 local INLINE = 16384
@@ -31,7 +38,7 @@ local REREAD = 60000
 local WAITERS = 16
 
 local call, try = redis.call, redis.pcall
-local settled, replies, addresses, long = {}, {}, {}, {}
+local settles, settled, replies, addresses, whole = 0, {}, {}, {}, {}
 
 -- The heads of netstrings. Kept, because making text of a number takes longer than all the rest.
 local heads = {}
@@ -71,7 +78,7 @@ end
 -- Several are given the same moment, worked out once: with `PEXPIRE` Redis does it each time.
 local moments = {}
 local function expire(key, ttl)
-  if #settled == 0 then
+  if settles == 0 then
     return call('PEXPIRE', key, ttl)
   end
   local at = moments[ttl]
@@ -99,8 +106,8 @@ end
 
 local function tell(address, reply)
   if #reply > SHORT then
-    long[#long + 1] = address
-    long[#long + 1] = reply
+    whole[#whole + 1] = address
+    whole[#whole + 1] = reply
     return
   end
   local parts = replies[address]
@@ -112,7 +119,32 @@ local function tell(address, reply)
   parts[#parts + 1] = reply
 end
 
-local function settle(key, id, now, reply_to, ttl, kind, a, b)
+local function answer(id, reply_to, kind, a, b)
+  local reply = head(id) .. id
+  if #a + #b > INLINE then
+    reply = reply .. 'r'
+  elseif kind == 'f' then
+    reply = reply .. 'f' .. head(a) .. a .. head(b) .. b
+  elseif kind == 's' then
+    reply = reply .. 's'
+  else
+    reply = reply .. kind .. head(a) .. a
+  end
+  local several = string.find(reply_to, ',', 1, true)
+  if not several and reply_to ~= '' then
+    return tell(reply_to, reply)
+  end
+  local count = 0
+  for address in string.gmatch(reply_to, '[^,]+') do
+    count = count + 1
+    if count > WAITERS then
+      break
+    end
+    tell(address, reply)
+  end
+end
+
+local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
   local fresh -- whether all fields but the state are new
   if kind == 'v' then
     fresh = call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
@@ -141,40 +173,17 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b)
     call('HSET', key, 'error-exception', b)
   end
   if reply_to then
-    call('HDEL', key, 'owner', 'reply-to')
-  else
-    call('HDEL', key, 'owner')
+    call('HDEL', key, 'reply-to')
   end
   if ttl == '0' and not reply_to then
     call('DEL', key)
   elseif ttl ~= '' then
     expire(key, ttl == '0' and REREAD or ttl)
   end
-  settled[#settled + 1] = key
-  if not reply_to then
-    return
-  end
-  local reply = head(id) .. id
-  if #a + #b > INLINE then
-    reply = reply .. 'r'
-  elseif kind == 'f' then
-    reply = reply .. 'f' .. head(a) .. a .. head(b) .. b
-  elseif kind == 's' then
-    reply = reply .. 's'
-  else
-    reply = reply .. kind .. head(a) .. a
-  end
-  local several = string.find(reply_to, ',', 1, true)
-  if not several and reply_to ~= '' then
-    return tell(reply_to, reply)
-  end
-  local told = 0
-  for address in string.gmatch(reply_to, '[^,]+') do
-    told = told + 1
-    if told > WAITERS then
-      break
-    end
-    tell(address, reply)
+  settles = settles + 1
+  settled[settles] = key
+  if reply_to and not told then
+    answer(id, reply_to, kind, a, b)
   end
 end
 
@@ -182,8 +191,8 @@ local function announce(results, reply_prefix)
   for i = 1, #addresses do
     call('PUBLISH', reply_prefix .. addresses[i], table.concat(replies[addresses[i]]))
   end
-  for i = 1, #long, 2 do
-    call('PUBLISH', reply_prefix .. long[i], long[i + 1])
+  for i = 1, #whole, 2 do
+    call('PUBLISH', reply_prefix .. whole[i], whole[i + 1])
   end
   for i = 1, #settled do
     call('PUBLISH', results, settled[i])
@@ -230,10 +239,21 @@ local function cut(list, side, oldest)
 end
 
 local function take_out(list, ids)
-  if #ids <= FEW then
-    for i = 1, #ids do
+  local count = #ids
+  if count <= FEW then
+    for i = 1, count do
       call('LREM', list, -1, ids[i])
     end
+    return
+  end
+  -- What one worker ends in the order in which it was taken are the oldest, and nothing else.
+  local oldest = call('LRANGE', list, -count, -1)
+  local same = 0
+  while same < count and oldest[count - same] == ids[same + 1] do
+    same = same + 1
+  end
+  if same == count then
+    call('LTRIM', list, 0, -count - 1)
     return
   end
   local wanted, left = {}, 0
@@ -274,6 +294,31 @@ local function take_out(list, ids)
   end
   cut(list, old, true)
   cut(list, young, false)
+end
+
+local function owner_of(key)
+  for _, name in ipairs(call('HKEYS', key)) do
+    if string.find(name, '^owner:') then
+      return name
+    end
+  end
+end
+
+local function disown(key, but)
+  for _, name in ipairs(call('HKEYS', key)) do
+    if name ~= but and string.find(name, '^owner:') then
+      call('HDEL', key, name)
+    end
+  end
+end
+
+local function break_seal(key)
+  local name = owner_of(key)
+  if name and not string.find(name, '!$') then
+    call('HSET', key, name .. '!', '')
+    call('HDEL', key, name)
+  end
+  return name and true or false
 end
 
 local function withdraw(due, pending, id)

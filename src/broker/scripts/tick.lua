@@ -37,6 +37,7 @@ for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', clock, 'LIMIT', 0, MO
   local expired = ours and what == 'expire' and (tonumber(found[5]) or math.huge) <= clock
   if expired and call('LLEN', pending) <= SEARCHED and withdraw(due, pending, id) then
     local which = found[4] and 'attempt ' .. found[4] or 'it'
+    disown(key)
     settle(key, id, ARGV[4], found[2], result_ttl(found[3], ARGV[5]), 'f',
       'expired: ' .. which .. ' had not begun by then', '')
   end
