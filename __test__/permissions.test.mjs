@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import dothis from '../index.mjs'
 import { uniqueQueue, within, withOwnRedis } from './support/index.mjs'
-import { open, outcome, until } from './support/open.mjs'
+import { gate, open, outcome, until } from './support/open.mjs'
 import { state } from './support/state.mjs'
 
 const redis = await withOwnRedis()
@@ -165,6 +165,27 @@ test('a worker that may not wait for tasks asks now and then, and not all the ti
   const [, rejected] = /cmdstat_blmove:.*rejected_calls=(\d+)/.exec(await raw.send('INFO', 'commandstats'))
   assert.ok(rejected >= 1 && rejected < 20, rejected)
   assert.equal(await open(t, redis.url, { queue }).call('run'), 'ran')
+})
+
+test('a worker that may not look whose a task is goes on with it', async (t) => {
+  const queue = uniqueQueue('acl')
+  const user = await userOf(queue)
+  const client = open(t, user.url, { queue })
+  const held = gate()
+  const worker = client.work({ hold: () => held.opened }, { heartbeatTimeout: 1_000 })
+  const task = await client.enqueue('hold')
+  await until(() => worker.health().running === 1, 'it runs')
+  await user.deny(['-hkeys'])
+  // What has run for a second is looked at after each heartbeat.
+  const beats = new Set()
+  await until(async () => {
+    beats.add(await raw.send('ZSCORE', `${queue}:workers`, worker.id))
+    return beats.size > 6
+  }, 'some heartbeats')
+  assert.deepEqual(worker.health().lost, 0)
+  await user.allow()
+  held.open('done')
+  assert.equal(await task.result(), 'done')
 })
 
 for (const denial of denials) {

@@ -1,8 +1,9 @@
 //! The text of a reply message: outcomes, one behind the other.
 //!
-//! Written by `settle.lua`, and by [`encode`] for what it will not have to change: for each outcome the id as a netstring (`4:text`), then
-//! `v` and the value's netstring, `s` (successful, no value), `f` and the netstrings of reason
-//! and exception, `c` and the reason's netstring (cancelled), or `r`: too long for a message, to be read from the hash.
+//! Written by `settle.lua`, and by [`encode`] where a worker puts several together: for each outcome the
+//! id as a netstring (`4:text`), then `v` and the value's netstring, `s` (successful, no value), `f` and
+//! the netstrings of reason and exception, `c` and the reason's netstring (cancelled), or `r`: too long
+//! for a message, to be read from the hash.
 
 use crate::json;
 use crate::outcome::Outcome;

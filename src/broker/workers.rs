@@ -123,6 +123,12 @@ impl Broker {
                 .await?;
             let mut part = part.into_iter();
             while let (Some(names), Some(cancel)) = (part.next(), part.next()) {
+                if let Value::ServerError(error) = &names
+                    && error.code() != "WRONGTYPE"
+                {
+                    // No permission, for instance: it says nothing about the task.
+                    return Err(refused(&error.clone().into()));
+                }
                 let names: Vec<Vec<u8>> = answer::list(names)
                     .into_iter()
                     .filter_map(answer::bytes)
