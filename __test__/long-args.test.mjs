@@ -51,8 +51,8 @@ test('long args come whole, each to its own task, and most of them apart', async
     ran.sort((a, b) => a - b),
     all,
   )
-  const apart = await calls('hstrlen')
-  assert.ok(apart > TASKS / 2 && apart < TASKS, apart)
+  const apart = await calls('hstrlen') // More than once for a task that was taken ahead, and went back.
+  assert.ok(apart > TASKS / 2, apart)
   assert.deepEqual(
     await state(raw, client.queue),
     Object.fromEntries(all.map((i) => [`task:${idOf(i)}`, finished(i)])),
