@@ -13,7 +13,7 @@ const redis = await withOwnRedis()
 const { raw } = redis
 
 const COMMANDS = [
-  ...['evalsha', 'script|load', 'time', 'exists', 'del', 'pexpire'],
+  ...['evalsha', 'script|load', 'time', 'exists', 'del', 'pexpire', 'pexpireat'],
   ...['hset', 'hmget', 'hget', 'hdel', 'hkeys', 'hsetnx', 'hstrlen'],
   ...['llen', 'lrange', 'lpos', 'lpush', 'rpush', 'lrem', 'lset', 'ltrim'],
   ...['zadd', 'zcard', 'zrem', 'zrange', 'zrangebyscore'],

@@ -86,3 +86,40 @@ fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
         );
     }
 }
+
+#[test]
+fn attach_that_redis_forbids_on_the_way_changes_nothing_that_the_owner_would_miss() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for forbidden in ["hkeys", "hdel", "hset"] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        exchange(redis, TAKE);
+        let before = contents(redis);
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
+        let refused = try_call(&mut poor, ATTACH, &["q:task:a"], &["me", "16"]);
+        assert!(refused.is_err(), "{forbidden}");
+        assert_eq!(contents(redis), before, "{forbidden}");
+    }
+}
+
+#[test]
+fn who_attaches_to_a_task_that_somebody_made_pending_while_it_runs_hears_of_that_run() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let replies = Heard::from_here(&server);
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    run::<()>(redis, "HSET q:task:a state pending");
+    call::<Answer>(redis, ATTACH, &["q:task:a"], &["me", "16"]);
+    let ended = Exchange {
+        outcomes: &[["a", "w:1", "v-", "1", ""]],
+        stale_waiters: true,
+        ..WRITE
+    };
+    assert_eq!(exchange(redis, ended).written, [1]);
+    assert_eq!(
+        replies.all(redis),
+        ["q:reply:me 1:av1:1", "q:results q:task:a"]
+    );
+}

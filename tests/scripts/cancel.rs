@@ -181,3 +181,30 @@ fn what_was_executing_and_is_put_into_pending_by_hand_has_no_owner_once_it_has_e
         assert_eq!(contents(redis), before, "{end}");
     }
 }
+
+#[test]
+fn a_mark_that_redis_forbids_on_the_way_is_not_made_where_the_owner_would_miss_it() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for forbidden in ["hkeys", "hdel", "hset"] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        exchange(redis, TAKE);
+        let before = contents(redis);
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
+        let keys = ["q:pending", "q:due"];
+        let args = [
+            "q:task:",
+            "q:results",
+            "q:reply:",
+            "",
+            "t5",
+            "why",
+            DAY,
+            "a",
+        ];
+        let refused = try_call(&mut poor, CANCEL, &keys, &args);
+        assert!(refused.is_err(), "{forbidden}");
+        assert_eq!(contents(redis), before, "{forbidden}");
+    }
+}

@@ -370,6 +370,14 @@ fn clock(redis: &mut Connection) -> i64 {
     seconds * 1000 + micros / 1000
 }
 
+/// A connection of a user who may do what the rules say.
+fn user(server: &Server, redis: &mut Connection, rules: &str) -> Connection {
+    run::<()>(redis, &format!("ACL SETUSER poor reset on >secret {rules}"));
+    let mut connection = server.connect();
+    run::<()>(&mut connection, "AUTH poor secret");
+    connection
+}
+
 /// What is published from here on, on all channels.
 struct Heard {
     redis: Connection,

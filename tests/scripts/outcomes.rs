@@ -414,7 +414,7 @@ fn replies_that_were_put_together_are_sent_where_nothing_has_changed_and_made_an
         }
         run::<()>(redis, "HSET q:worker:w repeated 0");
         let heard = Heard::from_here(&server);
-        assert!(write_both(redis).is_ok());
+        assert!(write_both(redis, DAY).is_ok());
         let mut expected = heard_first;
         expected.extend(["q:results q:task:a", "q:results q:task:b"]);
         assert_eq!(heard.all(redis), expected);
@@ -422,9 +422,9 @@ fn replies_that_were_put_together_are_sent_where_nothing_has_changed_and_made_an
 }
 
 /// The outcomes of `a` and `b` in one record, with the replies to the one who waits put together.
-fn write_both(redis: &mut Connection) -> RedisResult<Value> {
+fn write_both(redis: &mut Connection, ttl: &str) -> RedisResult<Value> {
     let head = ["q:task:", "q:results", "q:reply:", "t2", "w:2", "0", "1000"];
-    let rest = ["2000", DAY, "", "", "o", "w:1", "w", "me"];
+    let rest = ["2000", ttl, "", "", "o", "w:1", "w", "me"];
     let both = ["m", "together", "v", "2", "a", "1", "b", "2"];
     let args = [&head[..], &rest[..], &both[..]].concat();
     let keys = ["q:pending", "q:executing", "q:due", "q:worker:w"];
@@ -438,13 +438,14 @@ fn where_redis_forbids_something_on_the_way_what_comes_after_it_stays_its_owners
     pending(redis, &["a", "b"]);
     exchange(redis, TAKE);
     run::<()>(redis, "HSET q:worker:w repeated 0");
-    run::<()>(redis, "ACL SETUSER poor on >secret ~* &* +@all -pexpire");
-    let mut poor = server.connect();
-    run::<()>(&mut poor, "AUTH poor secret");
-    assert!(write_both(&mut poor).is_err());
+    let keys = "~q:pending ~q:executing ~q:due ~q:worker:* ~q:task:a";
+    let mut poor = user(&server, redis, &format!("{keys} &* +@all"));
+    assert!(write_both(&mut poor, DAY).is_err());
     assert_eq!(run::<String>(redis, "HGET q:task:a state"), "finished");
     assert_eq!(run::<i64>(redis, "HEXISTS q:task:b owner:w:1"), 1);
-    assert!(matches!(write_both(redis), Ok(Value::Array(answer)) if answer[0] == Value::Int(1)));
+    assert!(
+        matches!(write_both(redis, DAY), Ok(Value::Array(answer)) if answer[0] == Value::Int(1))
+    );
     assert_eq!(run::<String>(redis, "HGET q:task:b state"), "finished");
     assert_eq!(run::<i64>(redis, "EXISTS q:executing"), 0);
 }
@@ -463,10 +464,7 @@ fn an_outcome_that_redis_forbids_to_write_leaves_the_task_its_owners() {
         exchange(redis, TAKE);
         run::<()>(redis, "HSET q:worker:w repeated 0");
         let before = contents(redis);
-        let user = format!("ACL SETUSER {forbidden} on >secret ~* &* +@all -{forbidden}");
-        run::<()>(redis, &user);
-        let mut poor = server.connect();
-        run::<()>(&mut poor, &format!("AUTH {forbidden} secret"));
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
         let write = Exchange {
             outcomes: &[outcome],
             ..WRITE
@@ -474,5 +472,21 @@ fn an_outcome_that_redis_forbids_to_write_leaves_the_task_its_owners() {
         assert!(try_exchange(&mut poor, write).is_err(), "{forbidden}");
         assert_eq!(contents(redis), before, "{forbidden}");
         assert_eq!(exchange_dead(redis, write).written, [1], "{forbidden}");
+    }
+}
+
+#[test]
+fn an_end_that_redis_forbids_to_keep_for_its_time_is_not_written_at_all() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for (forbidden, ttl) in [("pexpire", DAY), ("pexpireat", DAY), ("del", "0")] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a", "b"]);
+        exchange(redis, TAKE);
+        run::<()>(redis, "HSET q:worker:w repeated 0");
+        let before = contents(redis);
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
+        assert!(write_both(&mut poor, ttl).is_err(), "{forbidden}");
+        assert_eq!(contents(redis), before, "{forbidden}");
     }
 }

@@ -220,3 +220,28 @@ fn fields_that_are_no_numbers_do_not_keep_the_rest_from_going_back() {
         ]
     );
 }
+
+#[test]
+fn a_release_that_redis_forbids_on_the_way_leaves_the_task_its_owners_and_counts_no_loss() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for forbidden in ["hsetnx", "zadd", "rpush"] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        run::<()>(redis, "HSET q:task:a options {} expires 99999999999999");
+        exchange(redis, TAKE);
+        let before = contents(redis);
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
+        let tasks = [["a", "w:1"]];
+        for _ in 0..3 {
+            assert!(try_release(&mut poor, REAP, &tasks).is_err(), "{forbidden}");
+        }
+        let mut after = contents(redis);
+        after.retain(|key| !key.starts_with("q:due"));
+        let mut expected = before.clone();
+        expected.retain(|key| !key.starts_with("q:due"));
+        assert_eq!(after, expected, "{forbidden}");
+        assert_eq!(release(redis, REAP, &tasks), (1, 0), "{forbidden}");
+        assert_eq!(run::<i64>(redis, "HGET q:task:a lost"), 1, "{forbidden}");
+    }
+}

@@ -373,3 +373,32 @@ fn a_take_without_a_date_of_its_own_has_the_date_at_which_it_is_carried_out() {
     );
     assert_eq!(began.len(), before.len());
 }
+
+#[test]
+fn what_somebody_put_back_by_hand_while_it_ran_is_its_next_takers_alone() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for put_back in [
+        "HSET q:task:a state pending",
+        "HDEL q:task:a state executing-created",
+    ] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        exchange(redis, TAKE);
+        run::<()>(redis, put_back);
+        run::<()>(redis, "LREM q:executing 0 a");
+        run::<()>(redis, "LPUSH q:pending a");
+        let next = Exchange {
+            owner: "x:1",
+            ..TAKE
+        };
+        assert_eq!(exchange(redis, next).ids(), ["a"], "{put_back}");
+        let ended = Exchange {
+            outcomes: &[["a", "w:1", "v-", "1", ""]],
+            ..WRITE
+        };
+        let before = contents(redis);
+        assert_eq!(exchange(redis, ended).written, [0], "{put_back}");
+        assert_eq!(contents(redis), before, "{put_back}");
+    }
+}

@@ -8,7 +8,7 @@
 -- Returns one array for each key:
 --   { 'finished', result, result-value, error-reason, error-exception, cancelled }
 --   { 'waiting', owned, state }   the address is in reply-to now, if there was room. owned: 1 where it
---                                 has an owner
+--                                 is executing, and has an owner
 --   { 'missing' }                 no such key
 --   { 'not a hash' }
 --
@@ -25,6 +25,7 @@ for i, key in ipairs(KEYS) do
   elseif not found[1] and not found[6] and call('EXISTS', key) == 0 then
     answers[i] = { 'missing' }
   else
+    local owned = break_seal(key) -- whatever the state: somebody may have changed that by hand
     local waiters = found[7]
     if not waiters or waiters == '' then
       call('HSET', key, 'reply-to', address)
@@ -34,8 +35,7 @@ for i, key in ipairs(KEYS) do
         call('HSET', key, 'reply-to', waiters .. ',' .. address)
       end
     end
-    local owned = found[1] == 'executing' and break_seal(key)
-    answers[i] = { 'waiting', owned and 1 or false, found[1] }
+    answers[i] = { 'waiting', owned and found[1] == 'executing' and 1 or false, found[1] }
   end
 end
 return answers

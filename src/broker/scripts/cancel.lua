@@ -40,10 +40,10 @@ for i = 8, #ARGV do
     what = 'cancelled'
   else
     what = 'executing'
+    break_seal(key)
     call('HSETNX', key, 'cancel', reason)
     call('HSETNX', key, 'options', '{}') -- whoever takes it, were it pushed only now, looks
     reason = call('HGET', key, 'cancel')
-    break_seal(key)
     if ARGV[4] ~= '' then
       call('PUBLISH', ARGV[4], 'task:kill:' .. key)
     end

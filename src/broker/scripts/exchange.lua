@@ -184,6 +184,7 @@ local function written()
   return each
 end
 
+local none = KEYS[4] .. ':' -- no such key
 local WORDS = { v = 2, s = 1, f = 3, c = 2, r = 4 }
 local at, last, retries = 12, #ARGV, false
 while at <= last do
@@ -206,6 +207,16 @@ while at <= last do
     local words, count, first = WORDS[kind], tonumber(what), at
     -- At once only what can't be forbidden half-way.
     local at_once = in_time and kind ~= 'r'
+    if at_once then
+      -- Forbidden: fail before a seal is broken, after which no repetition would make up for it.
+      call('PEXPIRE', none, 1)
+      if count > 1 or settles > 0 then
+        call('PEXPIREAT', none, 1)
+      end
+      if ttl == '0' then
+        call('DEL', none)
+      end
+    end
     local told, sealed = message, {}
     for i = 1, count do
       local id = ARGV[at]
@@ -381,7 +392,7 @@ while left > 0 and bytes < budget do
     end
     bytes = bytes + size
     if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-      or found[4] == 'executing' then
+      or found[4] ~= 'pending' then
       disown(key, mine) -- something is left of an earlier run
     end
     count = count + 1

@@ -59,28 +59,40 @@ for i = #ARGV - 1, 9, -2 do
     ours = (found[1] or found[8]) and (ARGV[7] ~= '1' or is_dead(owner))
   end
   if ours then
-    local lost = count(found[7])
-    if ARGV[6] ~= '' then
+    local counts, lost = ARGV[6] ~= '', count(found[7])
+    if counts then
       lost = lost + 1
-      call('HSET', key, 'lost', lost)
       call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
     end
-    if found[3] then
-      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'c', found[3], '')
-    elseif ARGV[6] ~= '' and lost >= tonumber(ARGV[6]) then
-      settle(key, id, ARGV[5], found[4], result_ttl(found[5], ARGV[8]), 'f',
-        'given up after ' .. lost .. ' deliveries: each time the worker that ran it died or lost its connection', '')
+    local given_up = counts and lost >= tonumber(ARGV[6])
+    if found[3] or given_up then
+      if counts then
+        call('HSET', key, 'lost', lost)
+      end
+      local ttl = result_ttl(found[5], ARGV[8])
+      if found[3] then
+        settle(key, id, ARGV[5], found[4], ttl, 'c', found[3], '')
+      else
+        settle(key, id, ARGV[5], found[4], ttl, 'f', 'given up after ' .. lost
+          .. ' deliveries: each time the worker that ran it died or lost its connection', '')
+      end
+      call('HDEL', key, seal, seal .. '!')
     else
-      call('RPUSH', pending, id)
-      back = back + 1
-      call('HSET', key, 'state', 'pending')
-      call('HDEL', key, 'executing-created')
+      -- The state and the owner last: where Redis forbids a command before, nobody takes the task, and the loss
+      -- has not been counted.
       local expires = moment(found[6])
       if expires then
         call('ZADD', due, expires, 'expire:' .. id)
       end
+      call('RPUSH', pending, id)
+      back = back + 1
+      if counts then
+        call('HSET', key, 'state', 'pending', 'lost', lost)
+      else
+        call('HSET', key, 'state', 'pending')
+      end
+      call('HDEL', key, 'executing-created', seal, seal .. '!')
     end
-    call('HDEL', key, seal, seal .. '!')
     through[#through + 1] = id
   end
 end

@@ -24,7 +24,8 @@
 --   disown(key, but)                  takes all owners but that field away: of a task that was executing
 --     when somebody put it into `pending` by hand
 --   break_seal(key)                   whoever changes what a task's owner must heed when it ends the task
---     renames that field; true where it has an owner
+--     renames that field, before the change, so that none is missed where Redis forbids a command on the
+--     way; true where it has an owner
 
 -- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
 local INLINE = 16384
@@ -313,12 +314,18 @@ local function disown(key, but)
 end
 
 local function break_seal(key)
-  local name = owner_of(key)
-  if name and not string.find(name, '!$') then
-    call('HSET', key, name .. '!', '')
-    call('HDEL', key, name)
+  local owned = false
+  for _, name in ipairs(call('HKEYS', key)) do
+    if string.find(name, '^owner:') then
+      owned = true
+      if not string.find(name, '!$') then
+        call('HDEL', key, name .. '!') -- forbidden: fail before anything is written
+        call('HSET', key, name .. '!', '')
+        call('HDEL', key, name)
+      end
+    end
   end
-  return name and true or false
+  return owned
 end
 
 local function withdraw(due, pending, id)
