@@ -74,7 +74,8 @@ test('calls, enqueues and the calls of the original share that script call', asy
   client.call('x').catch(() => {})
   client.task('x', {}).catch(() => {})
   await Promise.all([client.enqueue('x'), client.enqueue('x')])
-  assert.equal(await scripts(), 1)
+  // A look at what is waited for may come as well, as time goes.
+  assert.deepEqual(await steps(client), { enqueues: 1, exchanges: 0 })
 })
 
 test('enqueueMany takes one script call for each sixty-four tasks', async (t) => {

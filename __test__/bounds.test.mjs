@@ -173,11 +173,10 @@ test('however often connections were lost, a process has no more of them than it
   await Promise.all(results)
   const others = Array.from({ length: 4 }, () => client.work({}))
   for (let times = 0; times < 5; times++) {
-    const disconnected = waitFor(client, 'disconnected')
+    const backAgain = ['disconnected', 'connected'].map((event) => waitFor(client, event))
     await raw.send('CLIENT', 'KILL', 'TYPE', 'normal')
     await raw.send('CLIENT', 'KILL', 'TYPE', 'pubsub')
-    await disconnected
-    await waitFor(client, 'connected')
+    await Promise.all(backAgain)
   }
   const expected = [...Array(5).fill('blocked'), 'commands', 'messages']
   await until(async () => (await connections(raw)).join() === expected.join(), 'one for each worker, and two')

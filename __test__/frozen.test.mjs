@@ -126,11 +126,12 @@ test('it goes on with other tasks, and its health says what it has lost', async 
 })
 
 test('what it takes while it is frozen runs elsewhere, and not here when it wakes', async (t) => {
-  const client = open(t, redis.url)
+  const own = await withOwnRedis(t) // Where nobody else waits.
+  const client = open(t, own.url)
   const { worker: watch, open: letGo, ran } = await watching(client)
-  const child = program(WORKER, { url: redis.url, queue: client.queue })
+  const child = program(WORKER, { url: own.url, queue: client.queue })
   assert.equal((await client.call('health')).status, 'connected')
-  const waiting = async () => / flags=b .* cmd=blmove/.test(await raw.send('CLIENT', 'LIST'))
+  const waiting = async () => / flags=b .* cmd=blmove/.test(await own.raw.send('CLIENT', 'LIST'))
   await until(waiting, 'it waits for what comes')
   const recovered = waitFor(watch, 'recovered')
   child.kill('SIGSTOP')
@@ -141,7 +142,7 @@ test('what it takes while it is frozen runs elsewhere, and not here when it wake
   assert.deepEqual(await Promise.all(['a', 'b'].map((id) => client.result(id))), ['here', 'here'])
   assert.deepEqual(ran, ['a', 'b'])
   child.kill('SIGCONT')
-  const others = open(t, redis.url, { queue: client.queue })
+  const others = open(t, own.url, { queue: client.queue })
   const asked = await until(() => others.call('health').catch(() => undefined), 'it answers')
   assert.deepEqual([asked.lost, child.lines.filter((line) => line.includes('begun'))], [0, []])
 })

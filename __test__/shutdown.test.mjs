@@ -21,9 +21,11 @@ const WORKER = `
   const turns = async (count) => {
     while (count-- > 0) await new Promise(setImmediate)
   }
+  const told = new Promise((resolve) => process.once('SIGTERM', resolve))
   const worker = client.work({
     async run({ n }, { id }) {
       await turns(n % 7)
+      if (n >= options.last) await told
       say(id)
       return n
     },
@@ -40,14 +42,15 @@ const WORKER = `
   ${LINE}
 `
 
-const deploy = (queue) => program(WORKER, { url: redis.url, queue })
+const deploy = (queue, options) => program(WORKER, { url: redis.url, queue, ...options })
 const names = (count) => Array.from({ length: count }, (_, n) => `n-${String(n).padStart(4, '0')}`)
 
 test('SIGTERM under load: the process ends by itself, what it has begun is finished, the rest is in order', async (t) => {
   const client = open(t, redis.url)
   const all = names(3_000)
   await client.enqueueMany(all.map((id, n) => ({ function: 'run', args: { n }, id })))
-  const child = deploy(client.queue)
+  // Not to the end, however late it is told.
+  const child = deploy(client.queue, { last: 1_000 })
   await child.waitForLine(all[50])
   child.kill('SIGTERM')
   const { code, signal, stderr, lines } = await ended(child)

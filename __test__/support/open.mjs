@@ -5,7 +5,7 @@ import { until } from './until.mjs'
 export { until }
 
 /** After which a test counts as hanging. */
-const TEST_LIMIT_MS = 30_000
+const TEST_LIMIT_MS = 60_000
 
 /**
  * A client on a queue of its own, unless the options name one. It ends with the test, or when that takes too

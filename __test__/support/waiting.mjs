@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 
-export const LIMIT_MS = 10_000
+export const LIMIT_MS = 20_000
 
 /** The promise's value, or an error that says what did not happen in time. */
 export async function within(promise, ms = LIMIT_MS, what = 'what was awaited') {

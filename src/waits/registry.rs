@@ -144,6 +144,8 @@ impl Registry {
                 self.by_id.insert(id, waits);
             }
         }
+        // Several that are found at once, because this thread was held up, end in their turn all the same.
+        timed_out.sort_by_key(|wait| wait.deadline);
         timed_out
     }
 }
