@@ -52,6 +52,14 @@ test('a handle that outlives its client gives a ClosedError', async (t) => {
   await assert.rejects(task.get(), closedError)
 })
 
+test('close ends however many waits are open', async (t) => {
+  const client = open(t, redis.url)
+  const waits = Array.from({ length: 10_000 }, (_, n) => outcome(client.result(`task-${n}`)))
+  await client.close()
+  for (const { error } of await Promise.all(waits)) assert.equal(error?.code, 'ERR_CLOSED')
+  assert.equal(client.health().pending, 0)
+})
+
 test('what was enqueued before close is in Redis after it; what was waited for is a ClosedError', async (t) => {
   const client = open(t, redis.url)
   const enqueued = client.enqueue('x', {}, { id: 'a' })

@@ -6,6 +6,7 @@ const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const many = require('./many.js')
 const { newId } = require('./new-id.js')
+const { Numbered } = require('./numbered.js')
 const { Port } = require('./port.js')
 const portions = require('./portions.js')
 const { Signals } = require('./signals.js')
@@ -46,11 +47,11 @@ class Client extends Emitter {
   #native
   #port = new Port((item) => this.#deliver(item))
   /** What is under way, by token. */
-  #open = new Map()
+  #open = new Numbered()
   #lastToken = 0
   #signals = new Signals()
-  #lines = []
-  #linesLength = 0
+  /** What this tick has brought for the native side, and it has not yet got. */
+  #lines = ''
   #workers = new Set()
   #closing
   #closed = false
@@ -234,20 +235,19 @@ class Client extends Emitter {
     const promise = this.#request(entry, signal)
     if (entry.token === 0) return promise
     const text = taskLine(entry.token, flags, id, name, args, timeout, more)
-    if (this.#lines.push(text) === 1) process.nextTick(this.#flushLater)
-    this.#linesLength += text.length
-    if (this.#linesLength > portions.PORTION) this.#flush()
+    if (this.#lines === '') process.nextTick(this.#flushLater)
+    this.#lines = portions.add(this.#lines, text)
+    if (this.#lines.length > portions.PORTION) this.#flush()
     return promise
   }
 
   #flushLater = () => this.#flush()
 
   #flush() {
-    if (this.#lines.length === 0) return
-    const lines = this.#lines
-    this.#lines = []
-    this.#linesLength = 0
-    this.#native.enqueue(portions.list(lines))
+    if (this.#lines === '') return
+    const lines = portions.end(this.#lines)
+    this.#lines = ''
+    this.#native.enqueue(lines)
   }
 
   #wait(id, { timeout, signal, giveUp }) {
@@ -312,14 +312,13 @@ class Client extends Emitter {
 
   #nextToken() {
     do this.#lastToken = (this.#lastToken + 1) >>> 0
-    while (this.#lastToken === 0 || this.#open.has(this.#lastToken))
+    while (this.#lastToken === 0 || this.#open.get(this.#lastToken))
     return this.#lastToken
   }
 
   #end(token) {
-    const entry = this.#open.get(token)
+    const entry = this.#open.take(token)
     if (!entry) return undefined
-    this.#open.delete(token)
     entry.unlisten?.()
     this.#port.release()
     if (this.#open.size === 0) this.#whenEmpty?.()
@@ -410,7 +409,7 @@ class Client extends Emitter {
 
   #abandon() {
     const error = new ClosedError('the client was closed before this call was through')
-    for (const [token, entry] of this.#open) {
+    for (const [token, entry] of this.#open.entries()) {
       if (this.#abandoned < (entry.kind === 'wait' ? WAITS : EVERYTHING)) continue
       if (entry.kind === 'wait') this.#native.unwait(token, entry.id)
       this.#end(token)

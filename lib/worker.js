@@ -4,6 +4,7 @@ const binding = require('./binding.js')
 const check = require('./check.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
+const { Numbered } = require('./numbered.js')
 const { Port } = require('./port.js')
 const portions = require('./portions.js')
 const { RunningTask } = require('./task.js')
@@ -52,9 +53,8 @@ class Worker extends Emitter {
   #port = new Port((item) => this.#deliver(item))
   #client
   #handlers = new Map()
-  #running = new Map()
-  #outcomes = []
-  #outcomesLength = 0
+  #running = new Numbered()
+  #outcomes = ''
   #dropped = 0
   #lost = 0
   #status = 'running'
@@ -268,25 +268,24 @@ class Worker extends Emitter {
 
   #finish(task, kind, reason, exception, text) {
     const run = RunningTask.run(task)
-    this.#running.delete(run)
+    this.#running.take(run)
     this.#outcome(run, kind, reason, exception, text)
   }
 
   /** One outcome to the native side, together with whatever else this tick brings. */
   #outcome(run, kind, reason, exception, text = 'null') {
     const line = `[${run},${kind},${optional(reason)},${optional(exception)},${text}]`
-    if (this.#outcomes.push(line) === 1) process.nextTick(() => this.#flush())
-    this.#outcomesLength += line.length
-    if (this.#outcomesLength > portions.PORTION) this.#flush()
+    if (this.#outcomes === '') process.nextTick(() => this.#flush())
+    this.#outcomes = portions.add(this.#outcomes, line)
+    if (this.#outcomes.length > portions.PORTION) this.#flush()
   }
 
   #flush() {
-    if (this.#outcomes.length === 0) return
-    const lines = this.#outcomes
-    this.#outcomes = []
-    this.#outcomesLength = 0
+    if (this.#outcomes === '') return
+    const outcomes = portions.end(this.#outcomes)
+    this.#outcomes = ''
     // What waited for a slot is fetched from here: to be woken for it takes longer.
-    if (this.#native.finish(portions.list(lines))) setImmediate(this.#port.wake)
+    if (this.#native.finish(outcomes)) setImmediate(this.#port.wake)
   }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! - [`mailbox`]: what JavaScript is to hear, and the one wake for all of it
 //! - [`client`]: enqueue, wait, read
+//! - [`ids`]: ids for new tasks
 //! - [`worker`]: tasks to the handlers, outcomes back
 
 mod client;
+mod ids;
 mod mailbox;
 mod many;
 mod worker;
