@@ -299,9 +299,14 @@ test('so has the end of its process', async (t) => {
 
 test('a close waits for the rest of an attempt that has a time, and for no more', async (t) => {
   const client = open(t, redis.url)
-  const worker = client.work({ run: () => new Promise(() => {}) }, { grace: 0 })
+  const begun = gate()
+  const run = () => {
+    begun.open()
+    return new Promise(() => {})
+  }
+  const worker = client.work({ run }, { grace: 0 })
   await client.enqueue('run', {}, { id: 'x', timeout: 200 })
-  await until(() => worker.health().running === 1, 'the task runs')
+  await within(begun.opened)
   await worker.close({ timeout: Number.POSITIVE_INFINITY })
   assert.deepEqual(await whole(client), { 'task:x': failed(200, { options: '{"timeout":200}' }) })
 })

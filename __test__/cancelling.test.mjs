@@ -507,12 +507,13 @@ test("onTimeout: 'cancel' has the task end with the wait that timed out", async 
   const client = open(t, redis.url)
   const { worker, reasons } = heeding(client, rethrow)
   const { error: found } = await outcome(
-    client.call('run', {}, { id: 'x', timeout: 20, onTimeout: 'cancel' }),
+    client.call('run', {}, { id: 'x', timeout: 500, onTimeout: 'cancel' }),
   )
   assert.ok(found instanceof TimeoutError)
   assert.match(found.message, /It is being cancelled/)
   await assert.rejects(client.result('x'), error('its caller gave up waiting'))
   await client.enqueue('run', {}, { id: 'y' })
+  await runs(worker)
   await assert.rejects(client.result('y', { timeout: 20, onTimeout: 'cancel' }), TimeoutError)
   await assert.rejects(client.result('y'), error('its caller gave up waiting', 'y'))
   await worker.close()
@@ -581,7 +582,13 @@ test('without it the task goes on; and so it does where the client is closed', a
   assert.deepEqual(pending.list.toSorted(), ['x', 'y', 'z'])
 })
 
-const kill = (client, what) => raw.send('PUBLISH', `${client.queue}:cmd`, `task:kill:${what}`)
+/** Once it is heard: a worker that runs a task may not have subscribed yet. */
+async function kill(client, what) {
+  const channel = `${client.queue}:cmd`
+  await until(async () => (await raw.send('PUBSUB', 'NUMSUB', channel))[1] > 0, 'commands are heard')
+  return await raw.send('PUBLISH', channel, `task:kill:${what}`)
+}
+
 const BY_HAND = 'by a command on the queue'
 
 test('a message on {q}:cmd cancels a task: running, pending or put off', async (t) => {

@@ -111,7 +111,7 @@ test('a wrong password is a ConnectionError that says so, and does not show the 
     [`redis://127.0.0.1:${port}`, /NOAUTH|uthentication/],
   ]
   const refused = async ([url, why]) => {
-    const client = open(url, { commandTimeout: 1_000 })
+    const client = open(url, { commandTimeout: 3_000 })
     const error = await client.get('none').catch((error) => error)
     assert.equal(error.name, 'ConnectionError', url)
     assert.equal(error.code, 'ERR_CONNECTION')
@@ -131,7 +131,7 @@ test('nobody at the address is a ConnectionError that says where and why', async
     ['redis://no-such-host.invalid:6379', /no-such-host\.invalid:6379/],
   ]
   for (const [url, why] of nowhere) {
-    await assert.rejects(open(url, { commandTimeout: 300 }).enqueue('add'), {
+    await assert.rejects(open(url, { commandTimeout: 1_000 }).enqueue('add'), {
       name: 'ConnectionError',
       message: why,
     })
@@ -140,7 +140,7 @@ test('nobody at the address is a ConnectionError that says where and why', async
 
 test('a database that the server does not have is a ConnectionError that says so', async (t) => {
   const { port, open } = await start(t)
-  const client = open(`redis://127.0.0.1:${port}/99`, { commandTimeout: 300 })
+  const client = open(`redis://127.0.0.1:${port}/99`, { commandTimeout: 2_000 })
   await assert.rejects(client.get('none'), { name: 'ConnectionError', message: /database|DB index/i })
 })
 
