@@ -60,6 +60,15 @@ test('close ends however many waits are open', async (t) => {
   assert.equal(client.health().pending, 0)
 })
 
+test('of waits that are over nothing is left to end, however many were open', async (t) => {
+  const client = open(t, redis.url)
+  const waits = Array.from({ length: 10_000 }, (_, n) => outcome(client.result(`task-${n}`, { timeout: 50 })))
+  for (const { error } of await Promise.all(waits)) assert.equal(error?.code, 'ERR_TIMEOUT')
+  assert.equal(client.health().pending, 0)
+  await client.close()
+  assert.equal(client.health().pending, 0)
+})
+
 test('what was enqueued before close is in Redis after it; what was waited for is a ClosedError', async (t) => {
   const client = open(t, redis.url)
   const enqueued = client.enqueue('x', {}, { id: 'a' })
