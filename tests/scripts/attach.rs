@@ -92,11 +92,8 @@ fn attach_that_redis_forbids_on_the_way_changes_nothing_that_the_owner_would_mis
     let server = Server::start();
     let redis = &mut server.connect();
     for forbidden in ["hkeys", "hdel", "hset"] {
-        run::<()>(redis, "FLUSHALL");
-        pending(redis, &["a"]);
-        exchange(redis, TAKE);
+        let mut poor = taken_without(&server, redis, forbidden);
         let before = contents(redis);
-        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
         let refused = try_call(&mut poor, ATTACH, &["q:task:a"], &["me", "16"]);
         assert!(refused.is_err(), "{forbidden}");
         assert_eq!(contents(redis), before, "{forbidden}");

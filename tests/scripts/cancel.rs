@@ -187,11 +187,8 @@ fn a_mark_that_redis_forbids_on_the_way_is_not_made_where_the_owner_would_miss_i
     let server = Server::start();
     let redis = &mut server.connect();
     for forbidden in ["hkeys", "hdel", "hset"] {
-        run::<()>(redis, "FLUSHALL");
-        pending(redis, &["a"]);
-        exchange(redis, TAKE);
+        let mut poor = taken_without(&server, redis, forbidden);
         let before = contents(redis);
-        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
         let keys = ["q:pending", "q:due"];
         let args = [
             "q:task:",

@@ -370,6 +370,14 @@ fn clock(redis: &mut Connection) -> i64 {
     seconds * 1000 + micros / 1000
 }
 
+/// Task `a` taken and nothing else there, and a connection of a user who may do all but that.
+fn taken_without(server: &Server, redis: &mut Connection, forbidden: &str) -> Connection {
+    run::<()>(redis, "FLUSHALL");
+    pending(redis, &["a"]);
+    exchange(redis, TAKE);
+    user(server, redis, &format!("~* &* +@all -{forbidden}"))
+}
+
 /// A connection of a user who may do what the rules say.
 fn user(server: &Server, redis: &mut Connection, rules: &str) -> Connection {
     run::<()>(redis, &format!("ACL SETUSER poor reset on >secret {rules}"));
