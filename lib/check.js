@@ -77,8 +77,8 @@ function signal(value) {
 function options(value, known, what) {
   if (value === undefined || value === null) return {}
   if (typeof value !== 'object') throw new ArgsError(`${what} must be an object, not ${describe(value)}`)
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) {
+  for (const key in value) {
+    if (!known.includes(key) && Object.hasOwn(value, key)) {
       throw new ArgsError(`${what}: there is no option "${key}". Known are ${known.join(', ')}`)
     }
   }

@@ -8,8 +8,11 @@ const { newId } = require('./new-id.js')
 const { ACKNOWLEDGE, FRESH, taskLine } = require('./task-line.js')
 const { extra } = require('./task-options.js')
 
-/** How many tasks one request has, two full batches, and how many requests are sent ahead. */
+/** How many tasks one request has, two full batches. */
 const REQUEST = 128
+/** Of a longer list, the requests before those, together a full batch: Redis begins with few while more are written. */
+const FIRST = [16, 48]
+/** How many requests are sent ahead. */
 const AHEAD = 32
 
 /** What each entry of a list says. */
@@ -17,7 +20,10 @@ function checkList(list) {
   if (typeof list?.[Symbol.iterator] !== 'function') {
     throw new ArgsError('enqueueMany takes a list of { function, args, … }')
   }
-  return Array.from(list, checkEntry)
+  const entries = Array.isArray(list) ? list : Array.from(list)
+  const checked = []
+  for (let index = 0; index < entries.length; index++) checked.push(checkEntry(entries[index], index))
+  return checked
 }
 
 function checkEntry(entry, index) {
@@ -36,11 +42,15 @@ function checkEntry(entry, index) {
 async function sendList(entries, send) {
   const done = []
   const requests = []
-  for (let start = 0; start < entries.length; start += REQUEST) {
+  const sizes = entries.length > REQUEST ? [...FIRST] : []
+  let start = 0
+  while (start < entries.length) {
+    const end = start + (sizes.shift() ?? REQUEST)
     if (requests.length >= AHEAD) done.push(...(await requests.shift()))
-    const sent = send(entries.slice(start, start + REQUEST))
+    const sent = send(entries.slice(start, end))
     sent.catch(() => {}) // Reported where it is awaited, in its turn.
     requests.push(sent)
+    start = end
   }
   for (const request of requests) done.push(...(await request))
   return done

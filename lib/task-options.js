@@ -26,11 +26,25 @@ const LAST_DATE = 8.64e15
  * `where` leads the messages; a wait has a timeout of its own, so the attempt's may be called otherwise.
  */
 function extra(given, where = '', timeoutName = 'timeout') {
+  if (isPlain(given) && given[timeoutName] === undefined) return ''
   const start = begin(given, where)
   const expires = moment(given.expires, `${where}expires`, ['expiresIn', 'expiresAt'])
   const options = run(given, where, timeoutName)
   if (!start && !expires && !options) return ''
   return JSON.stringify({ ...start, ...expires, options })
+}
+
+/** Most tasks ask nothing: told by fields that are named here, which V8 finds at once. */
+function isPlain({ attempts, backoff, expires, delay, runAt, resultTtl, removeOnSuccess }) {
+  return (
+    attempts === undefined &&
+    backoff === undefined &&
+    expires === undefined &&
+    delay === undefined &&
+    runAt === undefined &&
+    resultTtl === undefined &&
+    removeOnSuccess === undefined
+  )
 }
 
 /** The options of a run, as a task's hash holds them; undefined where none is given. */
