@@ -361,15 +361,31 @@ test('attemptTimeout is an option of call alone', async (t) => {
   assert.deepEqual(await whole(client), {})
 })
 
-test('an endless time is none', async (t) => {
+test('an endless time is none, whatever the worker has for tasks that say nothing', async (t) => {
   const client = open(t, redis.url)
-  const endless = Number.POSITIVE_INFINITY
-  await client.enqueue('run', {}, { id: 'x', timeout: endless })
+  const held = gate()
+  const bounded = heeding(rethrow)
+  const run = (args, task) =>
+    task.id === 'bounded' ? bounded(args, task) : held.opened.then(() => task.signal.aborted)
+  for (const timeout of [null, Number.POSITIVE_INFINITY]) {
+    await client.enqueue('run', {}, { id: `x${timeout}`, timeout })
+  }
+  const endless = { hash: hash({ state: 'pending', options: '{"timeout":null}' }) }
   assert.deepEqual(await whole(client), {
-    pending: { list: ['x'] },
-    'task:x': { hash: hash({ state: 'pending' }) },
+    pending: { list: ['xInfinity', 'xnull'] },
+    'task:xInfinity': endless,
+    'task:xnull': endless,
   })
-  const worker = client.work({ run: () => 'done' }, { timeout: endless })
-  assert.equal(await client.result('x'), 'done')
+  const worker = client.work({ run }, { timeout: 20 })
+  await until(() => worker.health().running === 2, 'both run')
+  assert.equal((await outcome(client.call('run', {}, { id: 'bounded' }))).error.reason, timedOut(20))
+  held.open()
+  assert.deepEqual(await Promise.all([client.result('xnull'), client.result('xInfinity')]), [false, false])
   await worker.close()
+
+  for (const timeout of [null, Number.POSITIVE_INFINITY]) {
+    const patient = client.work({ run: () => 'done' }, { timeout })
+    assert.equal(await client.call('run'), 'done')
+    await patient.close()
+  }
 })

@@ -155,6 +155,17 @@ test("a worker's attempts are for tasks that don't say themselves, whoever has m
   })
 })
 
+test('a task that wants no backoff is tried again at once, whatever its worker has for those that say nothing', async (t) => {
+  const client = open(t, redis.url)
+  const worker = client.work({ run: failing(2) }, { attempts: 2, backoff: [HOUR] })
+  assert.equal(await client.call('run', {}, { id: 'x', backoff: null }), 'done in 2')
+  await worker.close()
+  assert.equal(await raw.send('HGET', `${client.queue}:task:x`, 'options'), '{"backoff":null}')
+  const plain = client.work({ run: failing(2) }, { attempts: 2, backoff: null })
+  assert.equal(await client.call('run'), 'done in 2')
+  await plain.close()
+})
+
 test('options can be written by hand, as JSON; with ones that can be no options the task fails, and says so', async (t) => {
   const client = open(t, redis.url)
   const worker = client.work({ run: failing(2) })

@@ -54,8 +54,8 @@ function run(given, where = '', timeoutName = 'timeout') {
   const options = {
     attempts: attempts(given.attempts, `${where}attempts`),
     backoff: backoff(given.backoff, `${where}backoff`),
-    timeout: check.duration(given[timeoutName], `${where}${timeoutName}`),
-    resultTtl: resultTtl(given.resultTtl, `${where}resultTtl`),
+    timeout: endless(given[timeoutName], `${where}${timeoutName}`),
+    resultTtl: endless(given.resultTtl, `${where}resultTtl`),
     removeOnSuccess: check.boolean(given.removeOnSuccess, `${where}removeOnSuccess`),
   }
   return Object.values(options).some((value) => value !== undefined) ? options : undefined
@@ -103,14 +103,15 @@ function attempts(value, what) {
   return check.integer(value, what, { min: 1, max: 1_000_000 })
 }
 
-/** Null for ever. */
-function resultTtl(value, what) {
+/** Null for ever, which is not the same as to say nothing: then the worker's default counts. */
+function endless(value, what) {
   if (value === null || value === Number.POSITIVE_INFINITY) return null
   return check.duration(value, what)
 }
 
+/** Null for none. */
 function backoff(value, what) {
-  if (value === undefined || value === null) return undefined
+  if (value === undefined || value === null) return value
   if (Array.isArray(value)) {
     if (value.length === 0 || value.length > 1_000) {
       throw new ArgsError(`${what} must be a list of 1 to 1,000 delays, not of ${value.length}`)

@@ -45,9 +45,12 @@ pub enum When {
 pub struct Options {
     /// How often it is tried at most.
     pub attempts: Option<u32>,
-    pub backoff: Option<Backoff>,
-    /// How long one attempt may take.
-    pub timeout: Option<f64>,
+    /// Null for none.
+    #[serde(deserialize_with = "given")]
+    pub backoff: Option<Option<Backoff>>,
+    /// How long one attempt may take; null for as long as it likes.
+    #[serde(deserialize_with = "given")]
+    pub timeout: Option<Option<f64>>,
     /// How long it is kept once finished; null for ever.
     #[serde(deserialize_with = "given")]
     pub result_ttl: Option<Option<f64>>,
@@ -56,7 +59,9 @@ pub struct Options {
 }
 
 /// Tells null, which is a choice, from absence, which is none.
-fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<f64>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 

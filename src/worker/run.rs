@@ -78,8 +78,10 @@ impl Abort {
 impl Task {
     /// How long this attempt may take.
     pub fn timeout(&self, rules: &Rules) -> Option<Duration> {
-        let own = self.options.as_ref().and_then(|options| options.timeout);
-        own.map(milliseconds).or(rules.timeout)
+        match self.options.as_ref().and_then(|options| options.timeout) {
+            Some(own) => own.map(milliseconds),
+            None => rules.timeout,
+        }
     }
 
     /// What is to be written: the end of the task, or its next attempt.
@@ -90,8 +92,8 @@ impl Task {
             .unwrap_or(rules.attempts);
         let end = match ran.outcome {
             Outcome::Failed { reason, .. } if ran.again && self.attempt < attempts => {
-                let backoff = options.and_then(|options| options.backoff.as_ref());
-                let delay = match backoff.or(rules.backoff.as_ref()) {
+                let own = options.and_then(|options| options.backoff.as_ref());
+                let delay = match own.unwrap_or(&rules.backoff) {
                     Some(backoff) => backoff.delay(self.attempt, fastrand::f64()),
                     None => Duration::ZERO,
                 };
