@@ -81,10 +81,14 @@ test('a failed task rejects with a TaskFailedError that says what the worker rec
     assert.match(error.message, /no such luck/)
     return true
   }
-  await assert.rejects(client.call('fail', {}, { id: 'f' }), (error) => {
+  const named = (error) => {
     assert.equal(error.function, 'fail')
+    assert.match(error.message, /"fail" \(f\)/)
     return check(error)
-  })
+  }
+  await assert.rejects(client.call('fail', {}, { id: 'f' }), named)
+  const task = await client.enqueue('fail', {}, { id: 'f' })
+  await assert.rejects(task.result(), named)
   await assert.rejects(client.result('f'), check)
   const { hash } = (await snapshot(raw, client.queue))['task:f']
   assert.equal(hash['error-reason'], 'TypeError: no such luck')

@@ -203,12 +203,37 @@ test('enqueueMany takes any iterable', async (t) => {
   assert.deepEqual(await raw.send('LRANGE', `${client.queue}:pending`, 0, -1), ['s', 'g2', 'g1', 'g0'])
 })
 
+test('enqueueMany with args that are too long or too deep names them, and puts nothing in', async (t) => {
+  const client = open(t, redis.url, { maxArgsBytes: 10_000 })
+  const list = Array.from({ length: 300 }, () => ({ function: 'f' }))
+  const deep = JSON.parse(`${'{"a":'.repeat(1_001)}1${'}'.repeat(1_001)}`)
+  const bad = {
+    'entry 250: args are 10001 bytes': { a: 'x'.repeat(9_993) },
+    'entry 250: args are 10002 bytes': { a: 'é'.repeat(4_997) },
+    'entry 250: args are nested deeper': deep,
+  }
+  for (const [message, args] of Object.entries(bad)) {
+    const entries = list.with(250, { function: 'g', id: 'mine', args })
+    await assert.rejects(client.enqueueMany(entries), (error) => {
+      assert.ok(error instanceof dothis.ArgsError)
+      assert.ok(error.message.includes(message), error.message)
+      assert.deepEqual([error.taskId, error.function], ['mine', 'g'])
+      return true
+    })
+  }
+  const longest = { function: 'f', id: 'longest', args: { a: 'x'.repeat(9_992) } }
+  await client.enqueueMany([longest])
+  assert.deepEqual(await raw.send('LRANGE', `${client.queue}:pending`, 0, -1), ['longest'])
+})
+
 test('enqueueMany with one bad entry names it, and puts nothing in', async (t) => {
   const client = open(t, redis.url)
   const good = { function: 'f' }
   const bad = {
     'entry 1: function must': { args: {} },
-    'args must be an object': { function: 'f', args: [1] },
+    'entry 1: args must be an object': { function: 'f', args: [1] },
+    "entry 1: args can't be written as JSON": { function: 'f', args: { n: 1n } },
+    'entry 1: args must become a JSON object': { function: 'f', args: new Date() },
     'entry 1: id must': { function: 'f', id: '' },
     'entry 1: there is no option "name"': { name: 'f' },
     'entry 1 must be an object': 'f',

@@ -14,20 +14,20 @@ function name(value, what, about) {
 }
 
 /** The JSON text of a task's args. */
-function args(value, about) {
+function args(value, about, what = 'args') {
   if (value === undefined || value === null) return '{}'
   if (typeof value !== 'object' || Array.isArray(value)) {
-    throw new ArgsError(`args must be an object of named arguments, not ${describe(value)}`, about)
+    throw new ArgsError(`${what} must be an object of named arguments, not ${describe(value)}`, about)
   }
   let text
   try {
     text = JSON.stringify(value)
   } catch (error) {
-    throw new ArgsError(`args can't be written as JSON: ${firstLine(error)}`, { ...about, cause: error })
+    throw new ArgsError(`${what} can't be written as JSON: ${firstLine(error)}`, { ...about, cause: error })
   }
   if (text === undefined || text[0] !== '{') {
     const found = text === undefined ? 'nothing' : text[0] === '[' ? 'an array' : 'a single value'
-    throw new ArgsError(`args must become a JSON object, but their toJSON makes ${found} of them`, about)
+    throw new ArgsError(`${what} must become a JSON object, but their toJSON makes ${found} of them`, about)
   }
   return text
 }

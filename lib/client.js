@@ -28,6 +28,8 @@ const EVERYTHING = 2
 const CLIENT_OPTIONS = ['url', 'queue', 'tls', 'commandTimeout', 'maxArgsBytes']
 const NO_OPTIONS = {}
 const TLS_OPTIONS = ['ca', 'cert', 'key']
+/** How deep args may be nested: `json::MAX_DEPTH`. */
+const MAX_DEPTH = 1_000
 
 /** What is under way, and how its promise ends. */
 class Entry {
@@ -59,6 +61,8 @@ class Client extends Emitter {
   /** Which of what is open a close does not wait for. */
   #abandoned = NOTHING
   #whenEmpty
+  /** Args of so many characters are neither too long nor too deep: one is three bytes at most, a level two characters. */
+  #surelyFine
 
   constructor(options) {
     super()
@@ -79,6 +83,7 @@ class Client extends Emitter {
         byDefault: 64 * 1024 * 1024,
       }),
     }
+    this.#surelyFine = Math.min(native.maxArgsBytes / 3, 2 * MAX_DEPTH)
     try {
       this.#native = new binding.NativeClient(native, this.#port.wake)
     } catch (error) {
@@ -93,7 +98,13 @@ class Client extends Emitter {
 
   async enqueueMany(list) {
     this.#mustBeOpen()
-    return await many.sendList(many.checkList(list), (entries) => this.#sendMany(entries))
+    const entries = many.checkList(list, (args) => this.#argsProblem(args))
+    return await many.sendList(entries, (entries) => this.#sendMany(entries))
+  }
+
+  /** Whether args are too long or too deep: the native side says of a single task's, too late for a list. */
+  #argsProblem(args) {
+    return args.length > this.#surelyFine ? this.#native.argsProblem(args) : null
   }
 
   /** A part of a list in one request. */
@@ -114,10 +125,11 @@ class Client extends Emitter {
     return this.#submit(WAIT, name, args, options, CALL_OPTIONS)
   }
 
-  async result(id, options) {
+  /** `name` is the function, which a handle knows and an error tells. */
+  async result(id, options, name) {
     this.#mustBeOpen()
     const given = waitOptions(check.options(options, WAIT_OPTIONS, 'options'))
-    return await this.#wait(check.name(id, 'id'), given)
+    return await this.#wait(check.name(id, 'id'), name, given)
   }
 
   async cancel(id, reason) {
@@ -250,8 +262,8 @@ class Client extends Emitter {
     this.#native.enqueue(lines)
   }
 
-  #wait(id, { timeout, signal, giveUp }) {
-    const entry = new Entry('wait', id, undefined, giveUp)
+  #wait(id, name, { timeout, signal, giveUp }) {
+    const entry = new Entry('wait', id, name, giveUp)
     const promise = this.#request(entry, signal)
     if (entry.token > 0) this.#native.wait(entry.token, id, timeout)
     return promise

@@ -15,23 +15,27 @@ const FIRST = [16, 48]
 /** How many requests are sent ahead. */
 const AHEAD = 32
 
-/** What each entry of a list says. */
-function checkList(list) {
+/** What each entry of a list says. `argsProblem` tells what is wrong with the JSON of args, if anything is. */
+function checkList(list, argsProblem) {
   if (typeof list?.[Symbol.iterator] !== 'function') {
     throw new ArgsError('enqueueMany takes a list of { function, args, … }')
   }
   const entries = Array.isArray(list) ? list : Array.from(list)
   const checked = []
-  for (let index = 0; index < entries.length; index++) checked.push(checkEntry(entries[index], index))
+  for (let index = 0; index < entries.length; index++) {
+    checked.push(checkEntry(entries[index], `entry ${index}`, argsProblem))
+  }
   return checked
 }
 
-function checkEntry(entry, index) {
-  const where = `entry ${index}`
+function checkEntry(entry, where, argsProblem) {
   const given = check.options(entry, MANY_OPTIONS, where)
   const name = check.name(given.function, `${where}: function`)
   const id = given.id === undefined ? undefined : check.name(given.id, `${where}: id`)
-  const args = check.args(given.args, { function: name, taskId: id })
+  const about = { function: name, taskId: id }
+  const args = check.args(given.args, about, `${where}: args`)
+  const problem = argsProblem(args)
+  if (problem) throw new ArgsError(`${where}: ${problem}`, about)
   return { id, name, args, more: extra(given, `${where}: `) }
 }
 

@@ -12,7 +12,7 @@ class Task {
   }
 
   result(options) {
-    return this.#client.result(this.id, options)
+    return this.#client.result(this.id, options, this.function)
   }
 
   get() {

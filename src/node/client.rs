@@ -180,6 +180,12 @@ impl NativeClient {
         }
     }
 
+    /// What is wrong with args that can't be enqueued, if anything is.
+    #[napi(catch_unwind)]
+    pub fn args_problem(&self, args: String) -> Option<String> {
+        self.problem(&args)
+    }
+
     fn problem(&self, args: &str) -> Option<String> {
         if args.len() as f64 > self.max_args_bytes {
             return Some(format!(
