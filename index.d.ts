@@ -127,8 +127,8 @@ declare namespace dothis {
   }
 
   /**
-   * How long a task waits for its next attempt: a list of milliseconds, one for each retry (the last one also for
-   * those beyond), or a policy.
+   * How long a task waits for its next attempt: a list of 1 to 1,000 times in milliseconds, one for each retry (the
+   * last one also for those beyond), or a policy.
    */
   type Backoff = readonly number[] | BackoffPolicy
 
@@ -143,29 +143,34 @@ declare namespace dothis {
     jitter?: number
   }
 
-  /** How a task is run. Per task, or as a worker's default for tasks that don't say. */
+  /**
+   * How a task is run. Per task, or as a worker's default for tasks that don't say: the defaults below are for those
+   * of which neither says anything.
+   */
   interface RunOptions {
     /**
      * How often the task is tried at most. An attempt that throws, or takes longer than `timeout`, is followed by
      * the next one after `backoff`; waiting for it takes no worker's slot. Not tried again: a `NonRetryableError`,
-     * what the worker's `retryIf` refuses, a function that has no handler. Default 1: a thrown error is final.
+     * what the worker's `retryIf` refuses, a function that has no handler. At most 1,000,000. Default 1: a thrown error is
+     * final.
      */
     attempts?: number
-    /** How long the task waits for its next attempt. Default: not at all. */
+    /** How long the task waits for its next attempt. `null`: not at all, which is the default. */
     backoff?: Backoff | null
     /**
      * Milliseconds that one attempt may take. Then its signal fires and it counts as failed, whatever the handler
-     * does; one that goes on regardless keeps its slot for the worker's `grace`. Default: no limit.
+     * does; one that goes on regardless keeps its slot for the worker's `grace`. `null`: no limit, which is the default.
      */
-    timeout?: number
+    timeout?: number | null
     /**
      * Milliseconds that the finished task stays in Redis; then it is gone, and so is its result. `null` keeps it for
      * ever. Default 86,400,000: a day.
      */
     resultTtl?: number | null
     /**
-     * Whether the task is removed as soon as it was successful. Where somebody waits for it, it stays for a minute
-     * longer. Default false.
+     * Whether the task is removed as soon as it was successful. Where a client of dothis waits for it, it stays for a
+     * minute longer; a program in another language that waits for the message on `{q}:results` finds nothing.
+     * Default false.
      */
     removeOnSuccess?: boolean
   }
@@ -188,10 +193,10 @@ declare namespace dothis {
     expires?: Date | number | null
   }
 
-  /** What `call` takes: the options of `enqueue` and those of a wait, whose is `timeout` here. */
+  /** What `call` takes: the options of `enqueue` and those of a wait. `timeout` bounds the wait, `attemptTimeout` an attempt. */
   interface CallOptions extends Omit<EnqueueOptions, 'timeout'>, WaitOptions {
-    /** Milliseconds that one attempt may take: what `timeout` is in `enqueue`. Default: no limit. */
-    attemptTimeout?: number
+    /** Milliseconds that one attempt may take: what `timeout` is in `enqueue`. `null`: no limit. Default: the worker's. */
+    attemptTimeout?: number | null
   }
 
   /** An entry of `enqueueMany`. */
@@ -213,7 +218,8 @@ declare namespace dothis {
      *
      * @throws {TaskFailedError} the task failed, or has vanished from Redis.
      * @throws {CancelledError} it was cancelled.
-     * @throws {TimeoutError} it has not finished within `timeout`; it goes on.
+     * @throws {TimeoutError} it has not finished within `timeout`; it goes on. Without a `timeout`: after a minute, where
+     *   the task was gone from Redis before this wait began.
      * @throws {ClosedError} the client was closed meanwhile.
      */
     result(options?: WaitOptions): Promise<Value>
@@ -321,7 +327,7 @@ declare namespace dothis {
     concurrency?: number
     /**
      * Whether what a handler threw is worth another attempt, where the task has one left. One that throws itself
-     * counts as true, and is told to `error`. Default: always.
+     * counts as true, and is told to `error`. It is not asked after a timeout. Default: always.
      */
     retryIf?(error: unknown, task: RunningTask): boolean
     /**
@@ -332,17 +338,18 @@ declare namespace dothis {
     /**
      * Milliseconds without a sign of life after which the worker counts as dead, and others take over its tasks,
      * first in line. Signs are given each second or oftener, also while a handler blocks the event loop.
-     * Default 15,000, at least 1,000.
+     * A whole number from 1,000 to 86,400,000. Default 15,000.
      */
     heartbeatTimeout?: number
     /**
      * After how many workers died over a task it is given up: failed, with a reason that says so. A task that brings
-     * its process down stops so. Closing a worker does not count. Default 3.
+     * its process down stops so. Closing a worker does not count. At most 1,000,000. Default 3.
      */
     maxDeliveries?: number
     /**
      * Milliseconds after which a task that a worker of another kind has been holding is taken over. Such workers give
-     * no sign of life, so nobody can tell whether they work on it still. Default: never.
+     * no sign of life, so nobody can tell whether they work on it still. It counts as a death, see `maxDeliveries`.
+     * Default: never.
      */
     reclaimForeignAfter?: number
     /**
@@ -385,7 +392,10 @@ declare namespace dothis {
     /** When a task made with `task` or `taskwithid` failed: its stack trace, or the task where there is none. */
     // biome-ignore lint/suspicious/noExplicitAny: as in the original, untyped.
     failure: [exception: any, task: OriginalTask | null]
-    /** When `task` or `taskwithid` could not enqueue or wait. Does no harm where nobody listens. */
+    /**
+     * When `task` or `taskwithid` could not enqueue or wait, or a wait gave up with `onTimeout: 'cancel'` and its task
+     * could not be cancelled. Does no harm where nobody listens.
+     */
     error: [error: Error]
   }
 
@@ -507,7 +517,8 @@ declare namespace dothis {
 
     /**
      * Closes its workers (`timeout` is theirs), waits until what was enqueued is in Redis, and ends open waits with
-     * a `ClosedError`. Closing twice is closing once; a shorter `timeout` hastens what is under way.
+     * a `ClosedError`. A worker takes at most 15 seconds longer than `timeout`, and a call on its way to Redis up to
+     * `commandTimeout`. Closing twice is closing once; a shorter `timeout` hastens what is under way.
      *
      * @throws {ConnectionError} a worker could not tell Redis what it had to; the client is closed all the same.
      */
@@ -577,7 +588,7 @@ declare namespace dothis {
     lost: [what: { id: string }]
     /** When this worker has put tasks of dead ones back into the queue, and given up those that died too often. */
     recovered: [what: { tasks: number; givenUp: number }]
-    /** When Redis refuses what the worker needs. It goes on trying. Does no harm where nobody listens. */
+    /** When Redis refuses what the worker needs, and it goes on trying; or `retryIf` threw. Does no harm where nobody listens. */
     error: [error: Error]
     /** When it is closed, and through with everything. */
     closed: []

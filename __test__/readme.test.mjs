@@ -3,8 +3,11 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { test } from 'node:test'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import dothis from 'dothis'
 import { spawnLines } from './support/child.mjs'
 import { connect, within, withOwnRedis } from './support/index.mjs'
@@ -13,6 +16,10 @@ import { ended } from './support/program.mjs'
 const read = (file) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')
 const readme = read('README.md')
 const declared = read('index.d.ts')
+const root = fileURLToPath(new URL('..', import.meta.url))
+const offline = 'globalThis.fetch = async (url) => new Response(url)\n'
+const scratch = mkdtempSync(join(tmpdir(), 'dothis-readme-'))
+after(() => rmSync(scratch, { recursive: true }))
 // Of the file's own: README's programs use the queue that has the default name.
 const redis = await withOwnRedis()
 
@@ -23,7 +30,6 @@ test('the five lines are five, and print what they say', async () => {
 })
 
 test("the tour's client and worker run together, each in a process of its own", async () => {
-  const offline = 'globalThis.fetch = async (url) => new Response(url)\n'
   const worker = run(offline + block('The worker', 'js'))
   const { code, stderr, lines } = await ended(run(block('The client', 'js')))
   assert.equal(code, 0, stderr)
@@ -59,9 +65,45 @@ test("a program of the original's users runs", async (t) => {
   assert.match(lines.join('\n'), /^6 \d{4}-\d\d-\d\dT\S+Z$/)
 })
 
-test('the TypeScript that is shown is what the types are checked with', () => {
+test('the program with retries and cancelling prints what it says', async () => {
+  const source = block('Retries, timeouts, cancelling', 'js')
+  const said = Array.from(source.matchAll(/console\.log\(.*\/\/ (.*)$/gm), ([, what]) => what)
+  assert.equal(said.length, 6)
+  const { lines, ...others } = await ended(run(source))
+  assert.deepEqual({ lines: [], ...others }, success())
+  for (const [at, line] of lines.entries())
+    assert.ok(said[at].startsWith(line), `${line}, and not ${said[at]}`)
+  assert.equal(lines.length, 6)
+})
+
+test('the TypeScript that is shown is what the types are checked with, and runs', async () => {
   const checked = read('__test__/types/readme.mts')
-  assert.equal(block('With TypeScript', 'ts'), checked.slice(checked.indexOf('import')))
+  const source = block('With TypeScript', 'ts')
+  assert.equal(source, checked.slice(checked.indexOf('import')))
+  const options = ['--noEmit', 'false', '--outDir', scratch]
+  const { status, stdout } = spawnSync('npx', ['tsc', '--project', '__test__/types', ...options], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  assert.equal(status, 0, stdout)
+  const compiled = readFileSync(join(scratch, 'readme.mjs'), 'utf8')
+  assert.deepEqual(await ended(run(offline + compiled)), success('6 25 pong'))
+})
+
+test('scripts can be tried by hand as CONTRIBUTING says', () => {
+  const text = read('CONTRIBUTING.md').replaceAll(/\s+/g, ' ')
+  const commands = Array.from(
+    text.matchAll(/`((?:redis-cli --eval|cat src)[^`]*)`/g),
+    ([, command]) => command,
+  )
+  assert.equal(commands.length, 3)
+  for (const command of commands) {
+    const here = command
+      .replace('redis-cli', `redis-cli -e -u ${redis.url}`)
+      .replaceAll(' cancel.lua', ` ${scratch}/cancel.lua`)
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', here], { cwd: root, encoding: 'utf8' })
+    assert.equal(status, 0, `${command}: ${stdout}${stderr}`)
+  }
 })
 
 test('every option, error and event has its row in a table', () => {

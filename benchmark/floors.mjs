@@ -1,4 +1,4 @@
-// What dothis promises of its speed, as ratios to the fastest peer of each case. A bound is met when both ratios
+// What dothis aims at in speed, as ratios to the fastest peer of each case. A bound is met when both ratios
 // meet it: that of the medians, and the median of those within each run.
 
 import { isPeer, titles } from './contenders.mjs'

@@ -16,7 +16,8 @@ export function setup({ tests = false } = {}) {
   installPackages()
   buildAddon()
   // Tests that break Redis on purpose need one of their own, whatever DOTHIS_REDIS_URL says.
-  if (tests || !process.env.DOTHIS_REDIS_URL) installRedis()
+  if (tests) installRedis()
+  else if (!process.env.DOTHIS_REDIS_URL) installRedis('or name a running one in DOTHIS_REDIS_URL')
   if (tests) installPythonPeer()
 }
 
@@ -43,12 +44,13 @@ export function buildAddon() {
   writeFileSync(stamp, wanted)
 }
 
-export function installRedis() {
+/** `otherwise` is what else there is to do where it can't be installed. */
+export function installRedis(otherwise = 'then run this again') {
   if (works('redis-server')) return
   if (!existsSync('/usr/bin/apt-get') || process.getuid() !== 0) {
     throw new SetupError(
       'redis-server was not found: install it (`sudo apt-get install redis-server`, `brew install redis`), ' +
-        'or name a running one in DOTHIS_REDIS_URL.',
+        `${otherwise}.`,
     )
   }
   step('installing redis-server')
@@ -101,7 +103,7 @@ function withoutStartingServices(install) {
 
 function addonSources() {
   const sources = readdirSync(join(root, 'src'), { recursive: true }).map((name) => join('src', name))
-  return ['package.json', 'Cargo.toml', 'Cargo.lock', 'build.rs', 'rust-toolchain.toml', ...sources.sort()]
+  return ['package.json', 'Cargo.toml', 'Cargo.lock', 'build.rs', ...sources.sort()]
 }
 
 function hash(files) {

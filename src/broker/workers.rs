@@ -216,7 +216,7 @@ impl Broker {
         Ok(dead.map(|(worker, _)| worker.clone()).collect())
     }
 
-    /// Opens what `wait_for_pending` waits on.
+    /// Opens what `wait_and_exchange` waits on.
     pub async fn open_blocking(&self) -> Result<Blocking> {
         let connection = self.link.own().await.map_err(|error| refused(&error))?;
         Ok(Blocking(connection))

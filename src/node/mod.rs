@@ -2,7 +2,7 @@
 //! writes and parses faster than values could be built one by one.
 //!
 //! - [`mailbox`]: what JavaScript is to hear, and the one wake for all of it
-//! - [`client`]: enqueue, wait, read
+//! - [`client`]: enqueue, wait, read; [`many`] is the answer to a list
 //! - [`ids`]: ids for new tasks
 //! - [`worker`]: tasks to the handlers, outcomes back
 

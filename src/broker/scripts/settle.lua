@@ -1,5 +1,5 @@
--- The settle step, put before every script that ends tasks: whatever happens when a task ends
--- happens here, within the step that ends it. Defines
+-- The settle step, put before every script that ends tasks, and before attach, which shares some of
+-- it: whatever happens when a task ends happens here, within the step that ends it. Defines
 --
 --   settle(key, id, now, reply_to, ttl, kind, a, b, told)   makes the hash final. Kinds:
 --       v successful, a = result-value    s successful without a value
