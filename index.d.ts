@@ -508,7 +508,7 @@ declare namespace dothis {
      * const worker = client.work({ add: ({ a, b }) => a + b }, { concurrency: 100 })
      *
      * @throws {ArgsError} a handler is no function, or an option is wrong.
-     * @throws {ClosedError} the client is closed.
+     * @throws {ClosedError} the client is closed, or is being closed.
      */
     work(handlers: Handlers<F>, options?: WorkerOptions): Worker<F>
 
@@ -528,7 +528,8 @@ declare namespace dothis {
 
     /**
      * The original's call: enqueues, and resolves to the result. `callback(error, result, task)` is called once the
-     * task has finished; where it failed, `error` is its stack trace, or the task where there is none.
+     * task has finished; where it failed, `error` is its stack trace, or the task where there is none. One that is no
+     * function is an `ArgsError`, thrown at once.
      */
     task<N extends Name<F>>(
       name: ArgsParameter<F, N, []> extends [unknown] ? never : N,

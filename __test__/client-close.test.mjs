@@ -44,6 +44,24 @@ test('every call after close is a ClosedError, and touches nothing', async (t) =
   assert.deepEqual(await snapshot(raw, client.queue), {})
 })
 
+test('a client that is being closed starts no worker, while what runs may still call', async (t) => {
+  const client = open(t, redis.url)
+  const held = gate()
+  const worker = client.work({
+    async run() {
+      await held.opened
+      return (await client.enqueue('later')).function
+    },
+  })
+  const wait = client.call('run')
+  await until(() => worker.health().running === 1, 'the task runs')
+  const closed = client.close({ timeout: Number.POSITIVE_INFINITY })
+  assert.throws(() => client.work({}), closedError)
+  held.open()
+  assert.equal(await wait, 'later')
+  await closed
+})
+
 test('a handle that outlives its client gives a ClosedError', async (t) => {
   const client = open(t, redis.url)
   const task = await client.enqueue('x')

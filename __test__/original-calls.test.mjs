@@ -108,6 +108,18 @@ test('task without args takes its callback as the second argument', async (t) =>
   assert.deepEqual(task.args, {})
 })
 
+test('a callback that is no function is refused at once, and puts nothing in', async (t) => {
+  const client = open(t, redis.url)
+  for (const callback of [{ timeout: 1_000 }, 'x', 5, true]) {
+    const refused = { name: 'ArgsError', message: /^callback must be a function, not / }
+    assert.throws(() => client.task('add', {}, callback), refused)
+    assert.throws(() => client.taskwithid('x', 'add', {}, callback), refused)
+    assert.throws(() => client.gettask('x', callback), refused)
+  }
+  assert.equal(await client.gettask('x', null), null)
+  assert.deepEqual(await snapshot(raw, client.queue), {})
+})
+
 test('task gives a promise of the result as well', async (t) => {
   const client = open(t, redis.url)
   client.work(handlers)

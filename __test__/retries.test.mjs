@@ -589,6 +589,11 @@ const badOptions = {
     { backoff: Array(1_001).fill(1) },
     'backoff must be a list of 1 to 1,000 delays, not of 1001',
   ],
+  'a list with a hole in it': [
+    // biome-ignore lint/suspicious/noSparseArray: that is the point.
+    { backoff: [1, , 3] },
+    'backoff[1] must be a number of milliseconds that ends some day, not undefined',
+  ],
   'a list with text in it': [
     { backoff: [1, 'soon'] },
     'backoff[1] must be a number of milliseconds, 0 or more, not a string',

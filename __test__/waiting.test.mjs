@@ -149,6 +149,27 @@ test('an abort after the end changes nothing, and no listener is left', async (t
   assert.equal(await client.call('good'), 'good')
 })
 
+test('what is no AbortSignal, but something like it, harms nobody but its own call', async (t) => {
+  const client = open(t, redis.url)
+  client.work({ good: () => 'good' })
+  const like = (fields) => ({ aborted: false, addEventListener() {}, removeEventListener() {}, ...fields })
+  const refused = { name: 'ArgsError', message: /signal must be an AbortSignal/ }
+  for (const signal of [{ aborted: false, addEventListener() {} }, 'abort', 5, {}]) {
+    await assert.rejects(client.call('good', {}, { signal }), refused)
+  }
+  const fails = () => {
+    throw new Error('mine')
+  }
+  await assert.rejects(client.call('good', {}, { signal: like({ addEventListener: fails }) }), {
+    message: 'mine',
+  })
+  assert.equal(client.health().pending, 0)
+  const odd = client.call('good', {}, { signal: like({ removeEventListener: fails }) })
+  const others = Array.from({ length: 10 }, () => client.call('good'))
+  assert.deepEqual(new Set(await Promise.all([odd, ...others])), new Set(['good']))
+  assert.equal(client.health().pending, 0)
+})
+
 test('timeout and signal together: whichever comes first', async (t) => {
   const client = open(t, redis.url)
   const abort = new AbortController()

@@ -65,9 +65,17 @@ function optionalFunction(value, what) {
   throw new ArgsError(`${what} must be a function, not ${describe(value)}`)
 }
 
+/** The original's callback, which may be absent. It is called much later: what is no function would end the process then. */
+function callback(value) {
+  if (value === undefined || value === null || typeof value === 'function') return
+  throw new ArgsError(`callback must be a function, not ${describe(value)}`)
+}
+
 function signal(value) {
   if (value === undefined || value === null) return undefined
-  if (typeof value.aborted !== 'boolean' || typeof value.addEventListener !== 'function') {
+  const { aborted, addEventListener, removeEventListener } = value
+  const can = typeof addEventListener === 'function' && typeof removeEventListener === 'function'
+  if (typeof aborted !== 'boolean' || !can) {
     throw new ArgsError(`signal must be an AbortSignal, not ${describe(value)}`)
   }
   return value
@@ -102,4 +110,16 @@ function firstLine(error) {
   }
 }
 
-module.exports = { name, args, duration, integer, boolean, optionalFunction, text, signal, options, describe }
+module.exports = {
+  name,
+  args,
+  duration,
+  integer,
+  boolean,
+  optionalFunction,
+  callback,
+  text,
+  signal,
+  options,
+  describe,
+}

@@ -144,7 +144,8 @@ class Client extends Emitter {
   }
 
   work(handlers, options) {
-    this.#mustBeOpen()
+    // Handlers of a worker that is being closed may still call; but a worker that begins now would be closed by nobody.
+    if (this.#closing) throw closedError()
     const worker = new Worker(this, this.#native, handlers, options)
     this.#workers.add(worker)
     worker.once('closed', () => this.#workers.delete(worker))
@@ -173,6 +174,7 @@ class Client extends Emitter {
 
   taskwithid(id, name, args, callback) {
     const [givenArgs, done] = typeof args === 'function' ? [undefined, args] : [args, callback]
+    check.callback(done)
     const submit = async () => {
       return await this.#submit(WAIT | AGAIN, name, givenArgs, { id: check.name(id, 'id') }, CALL_OPTIONS)
     }
@@ -186,6 +188,7 @@ class Client extends Emitter {
   }
 
   gettask(id, callback) {
+    check.callback(callback)
     const promise = this.#read(id).then((hash) => hash && originalTask(hash))
     if (callback) {
       promise.then(
@@ -303,14 +306,7 @@ class Client extends Emitter {
   #request(entry, signal) {
     if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#ended) return Promise.reject(closedError())
-    const promise = new Promise((resolve, reject) => {
-      entry.resolve = resolve
-      entry.reject = reject
-    })
     const token = this.#nextToken()
-    entry.token = token
-    this.#open.set(token, entry)
-    this.#port.hold()
     if (signal) {
       entry.unlisten = this.#signals.listen(signal, () => {
         this.#flush() // The wait must be known before it can be given up.
@@ -319,6 +315,13 @@ class Client extends Emitter {
         this.#cancelGivenUp(entry, 'its caller gave up waiting')
       })
     }
+    const promise = new Promise((resolve, reject) => {
+      entry.resolve = resolve
+      entry.reject = reject
+    })
+    entry.token = token
+    this.#open.set(token, entry)
+    this.#port.hold()
     return promise
   }
 

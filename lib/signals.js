@@ -13,8 +13,12 @@ class Signals {
     return () => {
       entry.aborts.delete(abort)
       if (entry.aborts.size > 0) return
-      signal.removeEventListener('abort', entry.listener)
       this.#aborts.delete(signal)
+      try {
+        signal.removeEventListener('abort', entry.listener)
+      } catch {
+        // Not an AbortSignal, but something like it. Whose call ends now is not to blame.
+      }
     }
   }
 
@@ -24,8 +28,8 @@ class Signals {
       for (const abort of aborts) abort()
     }
     const entry = { aborts, listener }
-    this.#aborts.set(signal, entry)
     signal.addEventListener('abort', listener, { once: true })
+    this.#aborts.set(signal, entry)
     return entry
   }
 }

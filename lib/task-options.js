@@ -116,7 +116,7 @@ function backoff(value, what) {
     if (value.length === 0 || value.length > 1_000) {
       throw new ArgsError(`${what} must be a list of 1 to 1,000 delays, not of ${value.length}`)
     }
-    return value.map((delay, index) => finite(delay, `${what}[${index}]`))
+    return Array.from(value, (delay, index) => finite(delay, `${what}[${index}]`)) // `map` skips holes
   }
   if (typeof value !== 'object') {
     throw new ArgsError(`${what} must be an object or a list of delays, not ${check.describe(value)}`)

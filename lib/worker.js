@@ -104,7 +104,11 @@ class Worker extends Emitter {
         byDefault: 64 * 1024 * 1024,
       }),
     }
-    this.#native = new binding.NativeWorker(nativeClient, native, this.#port.wake)
+    try {
+      this.#native = new binding.NativeWorker(nativeClient, native, this.#port.wake)
+    } catch (error) {
+      throw errors.fromThrown(error)
+    }
     this.id = this.#native.uuid
     this.#port.open(this.#native)
     this.#port.hold()
