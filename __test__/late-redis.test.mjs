@@ -83,6 +83,23 @@ test("a client's patience is its own, also where another of the same queue has m
   assert.equal((await held).created, true)
 })
 
+test("... also where all that may be on its way to Redis at a time is the other's", async (t) => {
+  await stopped()
+  const patient = open(t, redis.url, { commandTimeout: Number.POSITIVE_INFINITY })
+  const hasty = open(t, redis.url, { commandTimeout: 100, queue: patient.queue })
+  const held = []
+  // Of many ticks: one call has 64 at most, and 32 calls are on their way.
+  for (let n = 0; n < 5_000; n++) {
+    held.push(outcome(patient.enqueue('x')))
+    await new Promise(setImmediate)
+  }
+  await assert.rejects(hasty.enqueue('x', {}, { id: 'hasty' }), { code: 'ERR_CONNECTION' })
+  await hasty.close()
+  assert.equal(patient.health().pending, held.length)
+  await redis.restart()
+  for (const { error } of await Promise.all(held)) assert.equal(error, undefined)
+})
+
 test('a call that was given up is not enqueued later', async (t) => {
   await stopped()
   const client = open(t, redis.url, { commandTimeout: 100 })

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Script calls on their way at a time.
 const IN_FLIGHT: usize = 32;
+/// How often what waits to be sent is looked through for what has waited too long, while all that may be on its way is.
+const OVERDUE_EVERY: Duration = Duration::from_millis(250);
 /// What may wait for Redis, in tasks and bytes; more is refused.
 const MAX_QUEUED: usize = 1_000_000;
 const MAX_QUEUED_BYTES: usize = 512 * 1024 * 1024;
@@ -216,6 +218,8 @@ impl Inner {
     async fn send(self: Arc<Self>, closed: CancellationToken) {
         let mut places: Vec<usize> = (0..IN_FLIGHT).rev().collect();
         let mut on_the_way = FuturesUnordered::new();
+        let mut overdue = interval(OVERDUE_EVERY);
+        overdue.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // The place first, so that what arrives while there is none joins the batch.
             while let Some(place) = places.pop() {
@@ -229,6 +233,8 @@ impl Inner {
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(place) = on_the_way.next() => places.push(place),
+                // What is on its way may have more patience, and hold all places.
+                _ = overdue.tick(), if places.is_empty() => self.give_up_overdue(),
                 () = closed.cancelled() => break,
             }
         }
@@ -248,6 +254,34 @@ impl Inner {
         }
         self.answered.notify_waiters();
         place
+    }
+
+    fn give_up_overdue(&self) {
+        let now = Instant::now();
+        let late: VecDeque<Queued> = {
+            let mut outbox = lock(&self.outbox);
+            if outbox.queue.iter().all(|queued| queued.deadline > now) {
+                return;
+            }
+            let queue = std::mem::take(&mut outbox.queue).into_iter();
+            let (late, rest): (VecDeque<_>, VecDeque<_>) =
+                queue.partition(|queued| queued.deadline <= now);
+            outbox.queue = rest;
+            let bytes: usize = late.iter().map(|it| it.request.task.bytes()).sum();
+            outbox.bytes = outbox.bytes.saturating_sub(bytes);
+            late
+        };
+        self.answered.notify_waiters();
+        for Queued {
+            request, caller, ..
+        } in late
+        {
+            let error = Error::Connection(format!(
+                "Redis at {} has not taken in time what was to be sent before this task, which was not sent",
+                self.broker.link().address()
+            ));
+            self.fail(&request, &caller, error);
+        }
     }
 
     fn next_batch(&self) -> Vec<Queued> {
@@ -313,7 +347,7 @@ impl Inner {
                 Err(error) => error,
                 Ok(enqueued) => {
                     if waits {
-                        self.waits.sent(&task.id);
+                        self.waits.sent(&task.id, token, &caller);
                         if enqueued == Enqueued::Existed {
                             // Made by somebody else, perhaps finished: ask.
                             self.waits.look(&task.id);

@@ -133,9 +133,7 @@ impl Waits {
 
     /// Ends one caller's wait without telling it.
     pub fn remove(&self, id: &str, token: u32, caller: &Arc<dyn Caller>) {
-        lock(&self.registry).remove_if(id, |wait| {
-            wait.token == token && Arc::ptr_eq(&wait.caller, caller)
-        });
+        lock(&self.registry).remove_if(id, |wait| wait.is(token, caller));
     }
 
     /// Ends all waits of one caller.
@@ -163,12 +161,13 @@ impl Waits {
         }
     }
 
-    /// A task that was on its way is in Redis now.
-    pub fn sent(&self, id: &str) {
+    /// The task that one caller's wait had on its way is in Redis now. Another's of the same id may
+    /// still be on its way, and replace it.
+    pub fn sent(&self, id: &str, token: u32, caller: &Arc<dyn Caller>) {
         let now = Instant::now();
         let mut look = false;
         if let Some(waits) = lock(&self.registry).by_id.get_mut(id) {
-            for wait in waits {
+            for wait in waits.iter_mut().filter(|wait| wait.is(token, caller)) {
                 wait.presence = Presence::Seen(now);
                 look |= std::mem::take(&mut wait.look_again);
             }
@@ -183,7 +182,7 @@ impl Waits {
             let mut registry = lock(&self.registry);
             let waits = registry.by_id.get_mut(id).into_iter().flatten();
             for wait in waits.filter(|wait| wait.again) {
-                wait.look_again = wait.presence == Presence::Unsent;
+                wait.look_again = wait.is_unsent();
             }
             registry.remove_if(id, |wait| !wait.look_again)
         };
@@ -278,13 +277,13 @@ impl Waits {
                     // An earlier task of this id may be what was seen, which the one that is on
                     // its way replaces.
                     for wait in waits {
-                        wait.look_again = wait.presence == Presence::Unsent;
+                        wait.look_again = wait.is_unsent();
                     }
                     ended = registry.remove_if(id, |wait| !wait.look_again);
                 }
                 Standing::Waiting { foreign: held } => {
                     foreign = *held;
-                    for wait in waits {
+                    for wait in waits.iter_mut().filter(|wait| !wait.is_unsent()) {
                         wait.presence = Presence::Seen(asked);
                     }
                 }
@@ -363,4 +362,47 @@ pub async fn read(broker: &Broker, id: &str, patience: Duration) -> Result<Vec<(
         .into_iter()
         .map(|(name, value)| (text(name), text(value)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::connection::{Link, Settings};
+
+    #[derive(Default)]
+    struct Ended(Mutex<Vec<u32>>);
+
+    impl Caller for Ended {
+        fn enqueued(&self, _: u32, _: Result<bool>) {}
+        fn settled(&self, token: u32, _: Settled) {
+            lock(&self.0).push(token);
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_heard_of_ends_no_wait_whose_own_task_is_still_on_its_way_to_run_anew() {
+        let settings = Settings {
+            url: "redis://127.0.0.1:1".into(),
+            ca: None,
+            cert: None,
+            key: None,
+        };
+        let link = Link::shared(&settings).expect("nobody connects here");
+        let waits = Waits::start(Broker::new(link, "q"), "a".into(), CancellationToken::new());
+        let ended = Arc::new(Ended::default());
+        let caller: Arc<dyn Caller> = ended.clone();
+        for token in [1, 2] {
+            waits.add("x", Wait::new(caller.clone(), token, None).unsent(true));
+        }
+        let over = || waits.settle("x", Outcome::Successful(None));
+        waits.sent("x", 1, &caller);
+        waits.looked("x", Standing::Waiting { foreign: false }, Instant::now());
+        over();
+        assert_eq!(*lock(&ended.0), [1]);
+        waits.looked("x", Standing::Missing, Instant::now());
+        assert_eq!(*lock(&ended.0), [1]);
+        waits.sent("x", 2, &caller);
+        over();
+        assert_eq!(*lock(&ended.0), [1, 2]);
+    }
 }

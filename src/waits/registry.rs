@@ -71,6 +71,15 @@ impl Wait {
         self.look_at += FIRST_LOOK;
         self
     }
+
+    pub fn is_unsent(&self) -> bool {
+        self.presence == Presence::Unsent
+    }
+
+    /// Whether it is that caller's, of that number.
+    pub fn is(&self, token: u32, caller: &Arc<dyn Caller>) -> bool {
+        self.token == token && Arc::ptr_eq(&self.caller, caller)
+    }
 }
 
 /// The open waits.
