@@ -80,7 +80,7 @@ test('a task that is pending is finished at once, and never runs', async (t) => 
   assert.equal(await task.cancel('not needed'), true)
   const found = (await wait).error
   assert.ok(found instanceof CancelledError)
-  assert.equal(found.message, 'task x was cancelled: not needed')
+  assert.equal(found.message, 'task "run" (x) was cancelled: not needed')
   assert.deepEqual(await whole(client), { 'task:x': cancelled('not needed') })
   assert.deepEqual(await ids(), ['x'])
   const { state, result, cancelled: was, reason } = await client.get('x')
@@ -305,7 +305,7 @@ test('a reason is one line, whatever it is', async (t) => {
     const task = await client.enqueue('run', {}, { id })
     const wait = outcome(task.result())
     assert.equal(await task.cancel(given), true)
-    const message = `task ${id} was cancelled${shown === '' ? '' : `: ${shown}`}`
+    const message = `task "run" (${id}) was cancelled${shown === '' ? '' : `: ${shown}`}`
     assert.equal((await wait).error.message, message)
     // And for those who ask only now.
     assert.equal((await outcome(task.result())).error.message, message)
@@ -649,6 +649,24 @@ test('task:kill:all leaves nothing to the slots that it frees, and spares nothin
   assert.equal(ran, 3)
   await worker.close()
   assert.equal(await raw.send('EXISTS', `${client.queue}:pending`, `${client.queue}:due`), 0)
+})
+
+test('task:kill:all finds what is put off behind many times to begin by, and what is pending behind many ids of no task', async (t) => {
+  const client = open(t, redis.url)
+  const held = gate()
+  const { worker } = heeding(client, () => held.opened, { concurrency: 1 })
+  const first = await client.enqueue('run')
+  await runs(worker)
+  const tasks = [await client.enqueue('run', {}, { delay: 2 * HOUR }), await client.enqueue('run')]
+  const none = Array.from({ length: 600 }, (_, n) => `none${n}`)
+  const soon = Date.now() + HOUR
+  await raw.send('ZADD', `${client.queue}:due`, ...none.flatMap((id) => [soon, `expire:${id}`]))
+  await raw.send('RPUSH', `${client.queue}:pending`, ...none)
+  await kill(client, 'all')
+  for (const task of tasks) await assert.rejects(task.result(), error(BY_HAND, task.id))
+  held.open()
+  await assert.rejects(first.result(), error(BY_HAND, first.id))
+  await worker.close()
 })
 
 test('a message that names no task of this queue, or is none, does no harm', async (t) => {

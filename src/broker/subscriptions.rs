@@ -104,27 +104,44 @@ impl Subscriptions {
                     .into_iter()
                     .filter(|channel| !subscribed.contains(channel))
                     .collect();
-                for channel in surplus {
-                    if connection.unsubscribe(&channel).await.is_ok() {
-                        subscribed.retain(|other| *other != channel);
-                    }
-                }
-                for channel in missing {
-                    match connection.subscribe(&channel).await {
-                        Ok(()) => {
+                let mut failed = false;
+                let all = surplus.into_iter().map(|channel| (channel, false));
+                for (channel, wanted) in all.chain(missing.into_iter().map(|it| (it, true))) {
+                    let change = async {
+                        match wanted {
+                            true => connection.subscribe(&channel).await,
+                            false => connection.unsubscribe(&channel).await,
+                        }
+                    };
+                    let done = tokio::select! {
+                        done = change => done,
+                        // Perhaps gone, which nobody else would tell.
+                        _ = state.changed() => {
+                            self.changed.notify_one();
+                            break;
+                        }
+                    };
+                    match done {
+                        Ok(()) if wanted => {
                             subscribed.push(channel.clone());
                             for listener in self.listeners(&channel) {
                                 listener.listening();
                             }
                         }
-                        // Refused (NOPERM), or the connection is gone: waits are still settled
-                        // by looking at their tasks. Tried again with the next connection or
-                        // after a while.
-                        Err(_) => {
-                            let _ = timeout(LONGEST_PAUSE, state.changed()).await;
-                            self.changed.notify_one();
+                        Ok(()) => subscribed.retain(|other| *other != channel),
+                        Err(error) => {
+                            failed = true;
+                            if error.is_unrecoverable_error() || error.is_io_error() {
+                                break;
+                            }
                         }
                     }
+                }
+                // Refused (NOPERM), or the connection is gone: waits are still settled by looking at
+                // their tasks. Tried again with the next connection or after a while.
+                if failed {
+                    let _ = timeout(LONGEST_PAUSE, state.changed()).await;
+                    self.changed.notify_one();
                 }
             }
             tokio::select! {

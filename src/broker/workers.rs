@@ -71,23 +71,32 @@ impl Broker {
         Ok(ids)
     }
 
-    /// The oldest ids in `pending`, as many as that at most.
-    pub async fn oldest_pending(&self, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
-        let from = -i64::try_from(count).unwrap_or(i64::MAX);
+    /// The oldest ids in `pending` but for the first so many, as many as that at most.
+    pub async fn oldest_pending(
+        &self,
+        skip: usize,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Vec<u8>>> {
+        let back = |places: usize| i64::try_from(places).map_or(i64::MIN, |places| -places);
         self.call(Some(deadline), |mut connection, _| {
             let mut call = redis::cmd("LRANGE");
-            call.arg(&self.keys.pending).arg(from).arg(-1);
+            call.arg(&self.keys.pending)
+                .arg(back(skip.saturating_add(count)))
+                .arg(back(skip.saturating_add(1)));
             async move { call.query_async(&mut connection).await }.boxed()
         })
         .await
     }
 
-    /// The ids that are put off, of the first so many entries in `due`.
-    pub async fn first_due(&self, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
+    /// The ids that are put off, of so many entries in `due` from that place on.
+    pub async fn due(&self, from: usize, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
         let members: Vec<Vec<u8>> = self
             .call(Some(deadline), |mut connection, _| {
                 let mut call = redis::cmd("ZRANGE");
-                call.arg(&self.keys.due).arg(0).arg(count.saturating_sub(1));
+                call.arg(&self.keys.due)
+                    .arg(from)
+                    .arg(from.saturating_add(count).saturating_sub(1));
                 async move { call.query_async(&mut connection).await }.boxed()
             })
             .await?;

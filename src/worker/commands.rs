@@ -51,7 +51,9 @@ impl Listener for Shared {
 pub async fn run(shared: &Shared, mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Kill(id) => kill(shared, &[id]).await,
+            Command::Kill(id) => {
+                kill(shared, &[id]).await;
+            }
             Command::KillAll => kill_all(shared).await,
         }
     }
@@ -67,40 +69,49 @@ async fn kill_all(shared: &Shared) {
     kill(shared, &held.map(|(id, _)| id).collect::<Vec<_>>()).await;
 }
 
-/// Whoever sends the message by hand marks nothing, so the mark is made here.
-async fn kill(shared: &Shared, ids: &[Vec<u8>]) {
+/// Whoever sends the message by hand marks nothing, so the mark is made here. Gives how many of them
+/// are no tasks.
+async fn kill(shared: &Shared, ids: &[Vec<u8>]) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let Ok(answers) = shared.broker.cancel(ids, BY_COMMAND, false, deadline).await else {
-        return;
+        return 0;
     };
+    let mut missing = 0;
     for (id, answer) in ids.iter().zip(answers) {
-        if let Cancelled::Asked(reason) = answer {
-            shared.abort(id, None, &Abort::Cancelled(reason));
+        match answer {
+            Cancelled::Asked(reason) => {
+                shared.abort(id, None, &Abort::Cancelled(reason));
+            }
+            Cancelled::Missing => missing += 1,
+            Cancelled::Ended | Cancelled::TooLate => {}
         }
     }
+    missing
 }
 
 /// Cancels as many as are waiting now, pending or put off, first come first; what comes later is
 /// spared.
 async fn kill_waiting(shared: &Shared) -> Result<()> {
+    let broker = &shared.broker;
     let soon = || Instant::now() + PATIENCE;
-    let (mut pending, mut due) = shared.broker.count_waiting(soon()).await?;
+    let (mut pending, due) = broker.count_waiting(soon()).await?;
+    let mut stay = 0; // Ids without a task, which only a take removes.
     while pending > 0 {
         let most = pending.min(AT_ONCE);
-        let ids = shared.broker.oldest_pending(most, soon()).await?;
+        let ids = broker.oldest_pending(stay, most, soon()).await?;
         if ids.is_empty() {
             break;
         }
         pending = pending.saturating_sub(ids.len());
-        kill(shared, &ids).await;
+        stay += kill(shared, &ids).await;
     }
-    while due > 0 {
-        let ids = shared.broker.first_due(due.min(AT_ONCE), soon()).await?;
-        if ids.is_empty() {
-            break;
-        }
-        due = due.saturating_sub(ids.len());
-        kill(shared, &ids).await;
+    // All are read first: among them are times to begin by, which stay, and each end changes the places.
+    let mut put_off = Vec::new();
+    for from in (0..due).step_by(AT_ONCE) {
+        put_off.extend(broker.due(from, AT_ONCE.min(due - from), soon()).await?);
+    }
+    for ids in put_off.chunks(AT_ONCE) {
+        kill(shared, ids).await;
     }
     Ok(())
 }

@@ -26,6 +26,17 @@ fn enqueue_writes_hash_and_id_once_however_often_it_is_sent() {
 }
 
 #[test]
+fn the_note_of_what_was_sent_is_kept_for_as_long_as_something_is_sent() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let hour = |hour: &str| format!("2026-01-01T{hour}:59:59.000000Z");
+    enqueue(redis, &hour("10"), &[plain("a")]);
+    run::<()>(redis, "PEXPIRE q:sent:me 5000");
+    enqueue(redis, &hour("11"), &[plain("b")]);
+    assert_expires(redis, "q:sent:me", 86_400_000);
+}
+
+#[test]
 fn a_repeated_enqueue_that_was_never_carried_out_is_carried_out() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -197,7 +197,8 @@ for n = 1, new do
     call('HSET', key, 'expires', string.format('%.0f', extra.expires))
   end
 end
-if call('HSET', KEYS[3], ARGV[4], now) == 1 then
+call('HSET', KEYS[3], ARGV[4], now)
+if not latest or string.sub(latest, 1, 13) ~= string.sub(now, 1, 13) then -- another hour
   call('PEXPIRE', KEYS[3], 86400000)
 end
 if wake then
