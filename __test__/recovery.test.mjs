@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { uniqueQueue, waitFor, withRedis } from './support/index.mjs'
 import { open, until } from './support/open.mjs'
 import { program } from './support/program.mjs'
+import { startProxy } from './support/proxy.mjs'
 import { finishedTask, ids, pendingTask, state } from './support/state.mjs'
 import { holding, watching } from './support/watching.mjs'
 
@@ -142,6 +143,28 @@ test('with reclaimForeignAfter a task of another kind of worker is taken over', 
   assert.deepEqual(await waitFor(worker, 'recovered'), [{ tasks: 1, givenUp: 0 }])
   assert.equal(await result, 'taken over')
   assert.deepEqual(await ids(raw, client.queue, 'executing'), [])
+})
+
+test('... but not one that begins again and again: each run is as old as it is', async (t) => {
+  const proxy = await startProxy(redis.url)
+  t.after(() => proxy.stop())
+  const client = open(t, proxy.url)
+  const key = (id) => `${client.queue}:task:${id}`
+  for (const id of ['stays', 'again']) await putExecuting(client.queue, id)
+  // It is executing each time that the worker looks, and has just been taken.
+  let run = 0
+  proxy.onRequest = (text) => {
+    if (/LRANGE/.test(text) && text.includes(`${client.queue}:executing`)) {
+      raw.send('HSET', key('again'), 'executing-created', `2015-12-05T00:19:01.${100_000 + run++}Z`)
+    }
+  }
+  const worker = client.work({ hold: () => 'taken over' }, { reclaimForeignAfter: 300 })
+  assert.deepEqual(await waitFor(worker, 'recovered'), [{ tasks: 1, givenUp: 0 }])
+  assert.equal(await client.result('stays'), 'taken over')
+  assert.deepEqual(await ids(raw, client.queue, 'executing'), ['again'])
+  proxy.onRequest = undefined
+  assert.deepEqual(await waitFor(worker, 'recovered'), [{ tasks: 1, givenUp: 0 }])
+  assert.equal(await client.result('again'), 'taken over')
 })
 
 test('an id whose task was recovered is still taken: enqueuing it again creates nothing', async (t) => {

@@ -44,7 +44,7 @@ pub struct Exchange {
     /// It is carried out some time after it was sent, and so on Redis's clock.
     pub follows_wait: bool,
     /// Counts the worker's exchanges.
-    number: u64,
+    pub(crate) number: u64,
     /// How often this one was sent, as far as no call under way counts it.
     pub sent: u32,
     /// The highest number of a call that was a repetition, as the worker's hash has it: what has

@@ -39,7 +39,7 @@ use connection::Link;
 pub use exchange::{Exchange, Exchanged};
 use keys::Keys;
 pub use messages::Message;
-pub use workers::Blocking;
+pub use workers::{Blocking, Held};
 
 /// How many processes a task sends its outcome to, at most.
 const MAX_WAITERS: usize = 16;

@@ -27,6 +27,8 @@ pub struct Held {
     pub owner: Option<Vec<u8>>,
     /// Why it is to be cancelled, if it is.
     pub cancel: Option<Vec<u8>>,
+    /// `executing-created`, where whoever took it wrote that.
+    pub since: Option<Vec<u8>>,
     /// Whether there is such a task.
     pub there: bool,
 }
@@ -125,13 +127,14 @@ impl Broker {
                     for id in chunk {
                         let key = self.keys.task(id);
                         pipe.cmd("HKEYS").arg(&key);
-                        pipe.cmd("HGET").arg(&key).arg("cancel");
+                        pipe.cmd("HMGET").arg(&key);
+                        pipe.arg("cancel").arg("executing-created");
                     }
                     async move { pipe.query_async(&mut connection).await }.boxed()
                 })
                 .await?;
             let mut part = part.into_iter();
-            while let (Some(names), Some(cancel)) = (part.next(), part.next()) {
+            while let (Some(names), Some(fields)) = (part.next(), part.next()) {
                 if let Value::ServerError(error) = &names
                     && error.code() != "WRONGTYPE"
                 {
@@ -142,9 +145,11 @@ impl Broker {
                     .into_iter()
                     .filter_map(answer::bytes)
                     .collect();
+                let mut fields = answer::list(fields).into_iter().map(answer::bytes);
                 owners.push(Held {
                     owner: names.iter().find_map(|name| owner(name)),
-                    cancel: answer::bytes(cancel),
+                    cancel: fields.next().flatten(),
+                    since: fields.next().flatten(),
                     there: !names.is_empty(),
                 });
             }

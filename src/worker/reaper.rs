@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Report, Shared};
 use crate::broker::connection::lock;
-use crate::broker::{Owned, Release};
+use crate::broker::{Held, Owned, Release};
 
 /// How long contact must have been unbroken.
 const STEADY: Duration = Duration::from_secs(3);
@@ -84,8 +84,13 @@ impl Reaper {
     }
 }
 
+/// A run that is not known of, and since when it has been seen: a task's id with its owner or, of a worker
+/// of another kind, with the date at which it was taken, as far as that is written. An id may be run again
+/// and again, and each run is as old as it is.
+type Strangers = HashMap<(Vec<u8>, Option<Vec<u8>>), Instant>;
+
 pub async fn run(shared: &Shared) {
-    let mut strangers = HashMap::new();
+    let mut strangers = Strangers::new();
     let foreign = shared.options.reclaim_foreign_after;
     let every = foreign.map_or(SCAN_EVERY, |age| {
         (age / 4).clamp(Duration::from_millis(250), SCAN_EVERY)
@@ -110,32 +115,22 @@ pub async fn run(shared: &Shared) {
 
 /// Looks through all that is executing. Where it fails, or contact breaks meanwhile, the dead are
 /// told of again.
-async fn scan(
-    shared: &Shared,
-    strangers: &mut HashMap<Vec<u8>, Instant>,
-) -> crate::error::Result<()> {
+async fn scan(shared: &Shared, strangers: &mut Strangers) -> crate::error::Result<()> {
     let broker = &shared.broker;
     let ids = broker.executing(soon()).await?;
-    let owners = broker.owners(&ids, soon()).await?;
-    let owned: Vec<(Vec<u8>, Option<String>, bool)> = ids
-        .into_iter()
-        .zip(owners)
-        .map(|(id, held)| {
-            let owner = held.owner.and_then(|owner| String::from_utf8(owner).ok());
-            (id, owner, held.there)
-        })
-        .collect();
+    let held = broker.owners(&ids, soon()).await?;
+    let found: Vec<Found> = ids.into_iter().zip(held).map(Found::new).collect();
 
-    let workers: HashSet<&str> = owned
+    let workers: HashSet<&str> = found
         .iter()
-        .filter_map(|(_, owner, _)| worker(owner.as_deref()?))
+        .filter_map(|it| worker(it.owner.as_deref()?))
         .filter(|worker| **worker != *shared.uuid)
         .collect();
     let workers: Vec<String> = workers.into_iter().map(str::to_owned).collect();
     let dead: HashSet<String> = broker.dead(&workers, soon()).await?.into_iter().collect();
-    let orphans: Vec<Owned> = owned
+    let orphans: Vec<Owned> = found
         .iter()
-        .filter_map(|(id, owner, _)| Some((id, owner.as_deref()?)))
+        .filter_map(|it| Some((&it.id, it.owner.as_deref()?)))
         .filter(|(_, owner)| worker(owner).is_some_and(|worker| dead.contains(worker)))
         .map(|(id, owner)| (id.clone(), Arc::from(owner)))
         .collect();
@@ -143,31 +138,42 @@ async fn scan(
     release(shared, &orphans, Release { lost, dead: true }).await?;
 
     // What has no owner is another kind of worker's, or is no more. And this worker's own may be here
-    // that it knows nothing of, whatever went wrong: what is still unknown at the next look, and not
-    // just on its way in or out, goes back.
+    // that it knows nothing of, whatever went wrong: what is still unknown at the next look goes back,
+    // unless an exchange has been under way since before.
     let now = Instant::now();
-    let mut seen = HashMap::new();
+    let mut seen = Strangers::new();
     let (mut old, mut mine): (Vec<Owned>, Vec<Owned>) = Default::default();
-    let held = shared.slots.held();
-    for (id, owner, there) in owned {
+    let known = shared.slots.held();
+    let (unwritten, under_way) = shared.slots.unwritten();
+    for Found {
+        id,
+        owner,
+        since: taken,
+        there,
+    } in found
+    {
         let ours: Option<Owned> = owner
             .as_deref()
             .filter(|owner| worker(owner) == Some(&shared.uuid))
             .map(|owner| (id.clone(), owner.into()));
         let age = match (&owner, &ours, there) {
-            (_, Some(ours), _) if !held.contains(ours) => Some(SCAN_EVERY / 2),
+            (_, Some(ours), _) if !known.contains(ours) && !unwritten.contains(ours) => {
+                Some(SCAN_EVERY / 2)
+            }
             (Some(_), ..) => continue,
             (None, _, true) => shared.options.reclaim_foreign_after,
             (None, _, false) => Some(SCAN_EVERY / 2),
         };
-        let since = strangers.get(&id).copied().unwrap_or(now);
+        let run = (id, owner.map(String::into_bytes).or(taken));
+        let since = strangers.get(&run).copied().unwrap_or(now);
         if age.is_some_and(|age| now.duration_since(since) >= age) {
             match ours {
-                Some(ours) => mine.push(ours),
-                None => old.push((id.clone(), Arc::from(""))),
+                Some(ours) if under_way.is_none_or(|began| began > since) => mine.push(ours),
+                Some(_) => {}
+                None => old.push((run.0.clone(), Arc::from(""))),
             }
         }
-        seen.insert(id, since);
+        seen.insert(run, since);
     }
     *strangers = seen;
     release(
@@ -180,6 +186,25 @@ async fn scan(
     )
     .await?;
     release(shared, &old, Release { lost, dead: false }).await
+}
+
+/// What is executing, and who has it.
+struct Found {
+    id: Vec<u8>,
+    owner: Option<String>,
+    since: Option<Vec<u8>>,
+    there: bool,
+}
+
+impl Found {
+    fn new((id, held): (Vec<u8>, Held)) -> Self {
+        Found {
+            id,
+            owner: held.owner.and_then(|owner| String::from_utf8(owner).ok()),
+            since: held.since,
+            there: held.there,
+        }
+    }
 }
 
 fn soon() -> Instant {

@@ -16,9 +16,6 @@ use crate::broker::connection::lock;
 use crate::broker::{Exchange, Exchanged, Owned};
 use crate::outcome::Finish;
 
-/// Bytes of outcomes in one exchange, at most.
-const BATCH_BYTES: usize = 512 * 1024;
-
 /// What there is after an exchange.
 pub struct Brought {
     /// Something can begin.
@@ -103,15 +100,7 @@ impl Slots {
             true => 0,
             false => state.free(self.rules.concurrency + ahead).min(batch),
         };
-        let mut finishes = Vec::new();
-        let mut bytes = 0;
-        while finishes.len() < batch && bytes < BATCH_BYTES {
-            let Some(finish) = state.outcomes.pop_front() else {
-                break;
-            };
-            bytes += finish.end.bytes();
-            finishes.push(finish);
-        }
+        let finishes = state.outcomes.take(batch);
         let mut exchange = self.exchange(&mut state, finishes, want);
         exchange.args_apart = state.args_apart;
         Some(exchange)
@@ -132,6 +121,8 @@ impl Slots {
         state.asked += want;
         state.writing += finishes.len();
         state.last_exchange += 1;
+        let number = state.last_exchange;
+        state.under_way.push((number, Instant::now()));
         let owner = format!("{}:{}", self.worker, state.last_exchange);
         let mut exchange = Exchange::new(
             self.worker.clone(),
@@ -151,6 +142,9 @@ impl Slots {
     /// Takes in what an exchange brought.
     pub fn exchanged(&self, exchange: &Exchange, exchanged: Exchanged) -> Brought {
         let mut state = lock(&self.state);
+        state
+            .under_way
+            .retain(|(number, _)| *number != exchange.number);
         state.asked = state.asked.saturating_sub(exchange.want);
         state.writing = state.writing.saturating_sub(exchange.finishes.len());
         if exchange.want > 0 {
@@ -169,7 +163,7 @@ impl Slots {
             let place = state.order.add();
             match check(task, place, &self.rules) {
                 Ok(ready) => state.ready.push(ready, now),
-                Err(finish) => state.outcomes.push_back(*finish),
+                Err(finish) => state.outcomes.push(*finish),
             }
         }
         Brought {
@@ -309,7 +303,7 @@ impl Slots {
             None => ran,
         };
         match ran {
-            Some(ran) => state.outcomes.push_back(running.task.end(ran, &self.rules)),
+            Some(ran) => state.outcomes.push(running.task.end(ran, &self.rules)),
             None => {
                 state.order.remove(&[running.task.place]);
             }
@@ -329,7 +323,7 @@ impl Slots {
             match why.outcome() {
                 Some(outcome) => {
                     let finish = ready.task.end(outcome.into(), &self.rules);
-                    state.outcomes.push_back(finish);
+                    state.outcomes.push(finish);
                 }
                 None => {
                     state.order.remove(&[ready.task.place]);
@@ -381,6 +375,16 @@ impl Slots {
         let ready = state.ready.tasks().map(|task| &task.owned);
         let running = state.running.all().map(|it| &it.task.owned);
         ready.chain(running).cloned().collect()
+    }
+
+    /// All whose outcomes no exchange has taken along yet; and since when the oldest exchange is under way, which
+    /// may have outcomes of others, or bring some.
+    pub fn unwritten(&self) -> (HashSet<Owned>, Option<Instant>) {
+        let state = lock(&self.state);
+        let outcomes = state.outcomes.iter();
+        let unwritten = outcomes.map(|it| (it.id.clone(), it.owner.clone()));
+        let under_way = state.under_way.iter().map(|(_, since)| *since);
+        (unwritten.collect(), under_way.min())
     }
 
     /// From here on nothing is asked for, and nothing begins.

@@ -23,6 +23,11 @@ use crate::task::Taken;
 /// Outcomes and tasks in one exchange: enough that more gain nothing, few enough that other users of that
 /// Redis are not held up for long.
 pub const BATCH: usize = 64;
+/// Bytes of outcomes in one exchange, at most.
+pub const BATCH_BYTES: usize = 512 * 1024;
+/// From so many bytes of outcomes on that no exchange has taken along yet, nothing more is taken: handlers may make them faster
+/// than the network carries them.
+const MOST_UNWRITTEN: usize = 4 * BATCH_BYTES;
 
 /// What may have been asked for and not begun: two batches that are on their way, and one that JavaScript is
 /// about to fetch (with less, every other exchange asks for nothing). No more, because `executing`, which is
@@ -39,11 +44,13 @@ const LONG_ARGS: usize = 3000;
 pub struct State {
     pub ready: Unbegun,
     pub running: Runs,
-    pub outcomes: VecDeque<Finish>,
+    pub outcomes: Outcomes,
     /// Tasks asked for in exchanges that are on their way.
     pub asked: usize,
     /// Outcomes in exchanges that are on their way.
     pub writing: usize,
+    /// The numbers of those exchanges, and since when.
+    pub under_way: Vec<(u64, Instant)>,
     /// Whether something may be pending.
     pub more: bool,
     /// Whether it may be more than an exchange brings: the last one brought as much as it could.
@@ -58,6 +65,43 @@ pub struct State {
     pub last_exchange: u64,
 }
 
+/// Outcomes that no exchange has taken along yet, oldest first.
+#[derive(Default)]
+pub struct Outcomes {
+    queue: VecDeque<Finish>,
+    bytes: usize,
+}
+
+impl Outcomes {
+    pub fn push(&mut self, finish: Finish) {
+        self.bytes += finish.end.bytes();
+        self.queue.push_back(finish);
+    }
+
+    /// As many as go into one exchange: so many, and until they are long enough.
+    pub fn take(&mut self, most: usize) -> Vec<Finish> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while taken.len() < most && bytes < BATCH_BYTES {
+            let Some(finish) = self.queue.pop_front() else {
+                break;
+            };
+            bytes += finish.end.bytes();
+            taken.push(finish);
+        }
+        self.bytes -= bytes;
+        taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Finish> {
+        self.queue.iter()
+    }
+}
+
 impl State {
     /// How many more may be taken where so many may be held at a time.
     ///
@@ -65,6 +109,9 @@ impl State {
     /// trip; where Redis refuses them, the worker goes on.
     pub fn free(&self, tasks: usize) -> usize {
         if self.stopped || !self.registered || self.ready.is_returning() {
+            return 0;
+        }
+        if self.outcomes.bytes > MOST_UNWRITTEN {
             return 0;
         }
         let unbegun = self.ready.len() + self.asked;
@@ -132,5 +179,36 @@ impl State {
             true => 0,
             false => self.free(rules.concurrency),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{End, Keep, Outcome};
+
+    #[test]
+    fn nothing_more_is_taken_while_outcomes_gather_faster_than_they_are_written() {
+        let mut state = State {
+            registered: true,
+            ..State::default()
+        };
+        let result = "x".repeat(BATCH_BYTES);
+        let mut free = Vec::new();
+        for _ in 0..6 {
+            free.push(state.free(10));
+            state.outcomes.push(Finish {
+                id: b"x".to_vec(),
+                owner: "w:1".into(),
+                reply_to: None,
+                place: 0,
+                end: End::Finished(Outcome::Successful(Some(result.clone())), Keep::ForEver),
+            });
+        }
+        assert_eq!(free, [10, 10, 10, 10, 10, 0]);
+        assert_eq!(state.outcomes.take(BATCH).len(), 1);
+        assert_eq!(state.free(10), 0);
+        assert_eq!(state.outcomes.take(BATCH).len(), 1);
+        assert_eq!(state.free(10), 10);
     }
 }
