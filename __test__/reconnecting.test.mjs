@@ -229,6 +229,25 @@ test('a call whose time is up while the network is silent fails with an error th
   await Promise.all(calls.map((call) => assert.rejects(within(call, 5_000), expected)))
 })
 
+test('a value that takes longer to come than a sign of life may is not asked for without end', async (t) => {
+  const proxy = await startProxy(redis.url)
+  t.after(() => proxy.stop())
+  const client = open(t, proxy.url)
+  const value = 'x'.repeat(12_000_000)
+  await redis.raw.send('HSET', `${client.queue}:task:long`, 'function', 'run', 'state', 'finished')
+  await redis.raw.send(
+    'HSET',
+    `${client.queue}:task:long`,
+    'result',
+    'successful',
+    'result-value',
+    `"${value}"`,
+  )
+  assert.equal(await client.get('none'), null)
+  proxy.bytesPerSecond = 2_000_000
+  assert.equal((await client.result('long')).length, value.length)
+})
+
 test('a network that closes every connection, and lets none through, is told at once, and when it is back', async (t) => {
   const { proxy, client, straight } = await behindProxy(t)
   straight.work({ run: ({ n }) => n })

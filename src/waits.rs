@@ -32,8 +32,8 @@ const UNSEEN: Duration = Duration::from_secs(60);
 const FOREIGN: Duration = Duration::from_secs(60);
 /// Tasks looked at in one call: their values may be large.
 const LOOKS: usize = 16;
-/// How long one look may take before the next is tried.
-const LOOK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long one look may take before the next is tried: long values may come over a slow network.
+const LOOK_PATIENCE: Duration = Duration::from_secs(300);
 /// The pause after a look that failed.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 

@@ -18,6 +18,8 @@ class FailingNetwork {
   #dropping
   /** Hears each request before it is passed on. */
   onRequest
+  /** How many bytes of answers get through in a second, where the network is slow. */
+  bytesPerSecond
 
   constructor(port) {
     this.#port = port
@@ -114,7 +116,7 @@ class FailingNetwork {
     server.on('data', (data) => {
       if (this.#dropping?.test(data.toString('latin1'))) this.#drop()
       else if (pair.lost) this.#lose(pair, data)
-      else if (!pair.dead && !pair.kept) client.write(data)
+      else if (!pair.dead && !pair.kept) this.#answer(client, server, data)
     })
     for (const socket of [client, server]) {
       socket.on('close', () => {
@@ -131,6 +133,16 @@ class FailingNetwork {
     this.#losing = undefined
     // Redis answers in order: once this is answered, what came before it has been carried out.
     server.write('*2\r\n$4\r\nECHO\r\n$7\r\nthe end\r\n')
+  }
+
+  #answer(client, server, data) {
+    if (!this.bytesPerSecond) return client.write(data)
+    server.pause()
+    const takes = (data.length / this.bytesPerSecond) * 1_000
+    setTimeout(() => {
+      client.write(data)
+      server.resume()
+    }, takes).unref()
   }
 
   #drop() {

@@ -24,11 +24,14 @@ use crate::runtime;
 
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After how long an unanswered command ends its connection.
-const RESPONSE: Duration = Duration::from_secs(10);
-/// How often an open connection is asked whether it still is one, and how long it may think.
+/// How often an open connection is asked whether it still is one, and how long it may think. The answer comes
+/// behind all that was asked for before, and large values over a slow network take longer than that: so one that
+/// was given up for its silence is followed by one that may think twice as long, up to the longest, until one has
+/// stood for a while.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_secs(5);
+const LONGEST_PROBE: Duration = Duration::from_secs(80);
+const FORGIVEN: Duration = Duration::from_secs(300);
 /// After how long without an answer a connection counts as doubtful.
 const SILENT: Duration = Duration::from_secs(1);
 /// The pause before the second attempt to connect; doubled with each one up to the longest.
@@ -108,6 +111,7 @@ impl Kept {
         on_message: OnMessage,
     ) {
         let mut pause = FIRST_PAUSE;
+        let mut probe = PROBE;
         let mut epoch = 0;
         while !closed.is_cancelled() {
             epoch += 1;
@@ -130,7 +134,7 @@ impl Kept {
             };
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT))
-                .set_response_timeout(Some(RESPONSE))
+                .set_response_timeout(None) // `watch` sees to that.
                 .set_push_sender(on_push);
             let attempt = client.get_multiplexed_async_connection_with_config(&config);
             let opened = tokio::select! {
@@ -145,10 +149,17 @@ impl Kept {
                         epoch,
                         silent: false,
                     });
-                    tokio::select! {
-                        () = self.watch(connection, epoch) => {}
+                    let opened = Instant::now();
+                    let silenced = tokio::select! {
+                        silenced = self.watch(connection, epoch, probe) => silenced,
                         () = closed.cancelled() => return,
-                    }
+                    };
+                    probe = match (silenced, opened.elapsed() < FORGIVEN) {
+                        (true, true) => (probe * 2).min(LONGEST_PROBE),
+                        (true, false) => PROBE * 2,
+                        (false, true) => probe,
+                        (false, false) => PROBE,
+                    };
                 }
                 Ok(Err(error)) => {
                     self.state.send_replace(State::Down {
@@ -169,19 +180,26 @@ impl Kept {
         }
     }
 
-    /// Returns once the connection of that epoch is no more.
-    async fn watch(&self, mut connection: MultiplexedConnection, epoch: u64) {
+    /// Returns once the connection of that epoch is no more: whether it was given up because it had not
+    /// answered for so long.
+    async fn watch(
+        &self,
+        mut connection: MultiplexedConnection,
+        epoch: u64,
+        probe: Duration,
+    ) -> bool {
+        let mut silenced = false;
         loop {
             match &*self.state.borrow() {
                 State::Up { epoch: current, .. } if *current == epoch => {}
-                _ => return,
+                _ => return silenced,
             }
             tokio::select! {
                 () = self.lost.notified() => continue,
                 () = sleep(PROBE_EVERY) => {}
             }
             let ping = redis::cmd("PING");
-            let pong = timeout(PROBE, ping.query_async::<Value>(&mut connection));
+            let pong = timeout(probe, ping.query_async::<Value>(&mut connection));
             let mut pong = pin!(pong);
             let answer = tokio::select! {
                 () = self.lost.notified() => continue,
@@ -200,13 +218,16 @@ impl Kept {
                     self.broken(epoch, error.to_string());
                 }
                 Ok(_) => self.doubt(epoch, false),
-                Err(_) => self.broken(
-                    epoch,
-                    format!(
-                        "Redis did not answer a PING within {} ms",
-                        PROBE.as_millis()
-                    ),
-                ),
+                Err(_) => {
+                    silenced = true;
+                    self.broken(
+                        epoch,
+                        format!(
+                            "Redis did not answer a PING within {} ms",
+                            probe.as_millis()
+                        ),
+                    );
+                }
             }
         }
     }
