@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, Result};
 
@@ -29,6 +30,14 @@ fn start() -> std::io::Result<Handle> {
         .name("dothis".into())
         .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
     Ok(handle)
+}
+
+/// Returns at that time; never where there is none.
+pub async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Starts a task there. Without a runtime, which `handle` has reported by then, it does nothing.

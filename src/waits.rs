@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::connection::{Listener, lock};
@@ -220,12 +220,9 @@ impl Waits {
             for wait in timed_out {
                 wait.caller.settled(wait.token, Settled::TimedOut);
             }
-            match next {
-                Some(at) => tokio::select! {
-                    () = sleep_until(at) => {}
-                    () = self.rescheduled.notified() => {}
-                },
-                None => self.rescheduled.notified().await,
+            tokio::select! {
+                () = runtime::until(next) => {}
+                () = self.rescheduled.notified() => {}
             }
         }
     }

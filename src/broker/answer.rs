@@ -141,7 +141,6 @@ pub fn tick(answer: Value) -> Tick {
         Some(Value::Int(number)) => Some(number),
         _ => None,
     };
-    let clock = number().unwrap_or_default();
     let next = number().and_then(|milliseconds| u64::try_from(milliseconds).ok());
     let pending = number().unwrap_or_default() > 0;
     let dead = parts
@@ -149,7 +148,6 @@ pub fn tick(answer: Value) -> Tick {
         .filter_map(|id| String::from_utf8(id).ok())
         .collect();
     Tick {
-        clock,
         next: next.map(std::time::Duration::from_millis),
         pending,
         dead,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::connection::Link;
 use crate::error::{Error, Result};
+use crate::runtime;
 
 /// The pause before a call is repeated that Redis answers with "not now".
 const NOT_NOW: Duration = Duration::from_millis(100);
@@ -63,7 +64,7 @@ pub async fn repeat<'a, T: Send>(
                 before += 1;
                 continue;
             }
-            () = passed(deadline) => {
+            () = runtime::until(deadline) => {
                 return Err(Error::Connection(format!(
                     "Redis at {} has not answered in time. {UNKNOWN}",
                     link.address()
@@ -94,13 +95,6 @@ pub async fn repeat<'a, T: Send>(
                 sleep(NOT_NOW).await;
             }
         }
-    }
-}
-
-async fn passed(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -90,8 +90,6 @@ pub enum Enqueued {
 /// What a tick found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// Redis's clock, in milliseconds since 1970.
-    pub clock: i64,
     /// How long until the next task is due.
     pub next: Option<Duration>,
     /// Whether anything is pending.

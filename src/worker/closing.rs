@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::run::Abort;
 use crate::broker::connection::State;
 use crate::broker::{Owned, Release};
 use crate::error::Error;
+use crate::runtime;
 
 /// How long Redis may take for what has to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -137,10 +138,7 @@ async fn deadline(shared: &Shared) {
     loop {
         let at = *deadline.borrow_and_update();
         tokio::select! {
-            () = async { match at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            } } => return,
+            () = runtime::until(at) => return,
             changed = deadline.changed() => if changed.is_err() { return },
         }
     }

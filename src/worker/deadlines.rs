@@ -1,9 +1,8 @@
 //! Aborts runs whose time is up, and frees the slots of handlers that go on regardless.
 
-use tokio::time::sleep_until;
-
 use super::Shared;
 use super::run::Abort;
+use crate::runtime;
 
 pub async fn run(shared: &Shared) {
     loop {
@@ -13,10 +12,7 @@ pub async fn run(shared: &Shared) {
         }
         shared.freed();
         tokio::select! {
-            () = async { match next {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            } } => {}
+            () = runtime::until(next) => {}
             () = shared.timers.notified() => {}
         }
     }

@@ -2,20 +2,18 @@
 //! did, and another worker may have a free one. And all that has not begun, as far as it is still this
 //! worker's, once that has counted as dead.
 
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::pump::REFUSED_PAUSE;
 use super::{Report, Shared};
 use crate::broker::Release;
+use crate::runtime;
 
 pub async fn run(shared: &Shared) {
     loop {
-        match shared.slots.surplus_at() {
-            None => shared.surplus.notified().await,
-            Some(at) => tokio::select! {
-                () = sleep_until(at) => {}
-                () = shared.surplus.notified() => {}
-            },
+        tokio::select! {
+            () = runtime::until(shared.slots.surplus_at()) => {}
+            () = shared.surplus.notified() => {}
         }
         let surplus = shared.slots.take_surplus();
         if surplus.is_empty() {

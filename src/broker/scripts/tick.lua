@@ -13,8 +13,7 @@
 -- ARGV[6]  for how many milliseconds the caller takes care of the dead workers that it is told of,
 --          so that not all do; '0' where it does not want to
 --
--- Returns { Redis's clock in milliseconds, milliseconds until the next is due or -1,
---           how many are pending, ids of dead workers … }
+-- Returns { milliseconds until the next is due or -1, how many are pending, ids of dead workers … }
 --
 -- Safe to repeat: what was due is in the set no longer.
 local pending, due, workers = KEYS[1], KEYS[2], KEYS[3]
@@ -45,7 +44,7 @@ end
 announce(ARGV[2], ARGV[3])
 
 local next = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
-local answer = { clock, next and math.max(0, math.ceil(next - clock)) or -1, call('LLEN', pending) }
+local answer = { next and math.max(0, math.ceil(next - clock)) or -1, call('LLEN', pending) }
 if ARGV[6] ~= '0' then
   for _, worker in ipairs(call('ZRANGEBYSCORE', workers, '-inf', clock, 'LIMIT', 0, MOST)) do
     call('ZADD', workers, clock + ARGV[6], worker)
