@@ -89,7 +89,10 @@ impl Exchange {
 
     /// Before it is sent once more. With outcomes its date stays, by which those are known again.
     pub fn again(&mut self) {
-        self.sent += 1;
+        // Calls of the one that was answered, which came before, may still arrive.
+        let repeated = self.repetitions.load(Ordering::Relaxed);
+        let before = repeated.saturating_sub(self.number * ATTEMPTS);
+        self.sent = self.sent.max(u32::try_from(before).unwrap_or_default()) + 1;
         self.began = Instant::now();
         if std::mem::take(&mut self.follows_wait) {
             self.now = clock::now();

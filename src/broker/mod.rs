@@ -44,7 +44,7 @@ pub use workers::{Blocking, Held};
 /// How many processes a task sends its outcome to, at most.
 const MAX_WAITERS: usize = 16;
 /// Ids and owners in one call.
-const CHUNK: usize = 500;
+pub const CHUNK: usize = 500;
 
 macro_rules! script {
     ($name:literal) => {

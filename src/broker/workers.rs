@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
 use super::call::{self, refused};
-use super::{Broker, CHUNK, Exchange, Exchanged, HEARTBEAT, TICK, Tick, answer, ttl};
+use super::{Broker, Exchange, Exchanged, HEARTBEAT, TICK, Tick, answer, ttl};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::outcome::Keep;
@@ -29,6 +29,8 @@ pub struct Held {
     pub cancel: Option<Vec<u8>>,
     /// `executing-created`, where whoever took it wrote that.
     pub since: Option<Vec<u8>>,
+    /// How often it was lost, where that is written.
+    pub lost: Option<Vec<u8>>,
     /// Whether there is such a task.
     pub there: bool,
 }
@@ -116,43 +118,46 @@ impl Broker {
         .await
     }
 
-    /// Who holds these.
+    /// Who holds these, in one request: up to [`CHUNK`](super::CHUNK) of them.
     pub async fn owners(&self, ids: &[Vec<u8>], deadline: Instant) -> Result<Vec<Held>> {
-        let mut owners = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(CHUNK) {
-            let part: Vec<Value> = self
-                .call(Some(deadline), |mut connection, _| {
-                    let mut pipe = redis::pipe();
-                    pipe.ignore_errors();
-                    for id in chunk {
-                        let key = self.keys.task(id);
-                        pipe.cmd("HKEYS").arg(&key);
-                        pipe.cmd("HMGET").arg(&key);
-                        pipe.arg("cancel").arg("executing-created");
-                    }
-                    async move { pipe.query_async(&mut connection).await }.boxed()
-                })
-                .await?;
-            let mut part = part.into_iter();
-            while let (Some(names), Some(fields)) = (part.next(), part.next()) {
-                if let Value::ServerError(error) = &names
-                    && error.code() != "WRONGTYPE"
-                {
-                    // No permission, for instance: it says nothing about the task.
-                    return Err(refused(&error.clone().into()));
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers: Vec<Value> = self
+            .call(Some(deadline), |mut connection, _| {
+                let mut pipe = redis::pipe();
+                pipe.ignore_errors();
+                for id in ids {
+                    let key = self.keys.task(id);
+                    pipe.cmd("HKEYS").arg(&key);
+                    pipe.cmd("HMGET").arg(&key);
+                    pipe.arg("cancel").arg("executing-created").arg("lost");
                 }
-                let names: Vec<Vec<u8>> = answer::list(names)
-                    .into_iter()
-                    .filter_map(answer::bytes)
-                    .collect();
-                let mut fields = answer::list(fields).into_iter().map(answer::bytes);
-                owners.push(Held {
-                    owner: names.iter().find_map(|name| owner(name)),
-                    cancel: fields.next().flatten(),
-                    since: fields.next().flatten(),
-                    there: !names.is_empty(),
-                });
+                async move { pipe.query_async(&mut connection).await }.boxed()
+            })
+            .await?;
+        let mut owners = Vec::with_capacity(ids.len());
+        let mut answers = answers.into_iter();
+        while let (Some(names), Some(fields)) = (answers.next(), answers.next()) {
+            if let Value::ServerError(error) = &names
+                && error.code() != "WRONGTYPE"
+            {
+                // No permission, for instance: it says nothing about the task.
+                return Err(refused(&error.clone().into()));
             }
+            let names: Vec<Vec<u8>> = answer::list(names)
+                .into_iter()
+                .filter_map(answer::bytes)
+                .collect();
+            let mut fields = answer::list(fields).into_iter().map(answer::bytes);
+            let mut field = || fields.next().flatten();
+            owners.push(Held {
+                owner: names.iter().find_map(|name| owner(name)),
+                cancel: field(),
+                since: field(),
+                lost: field(),
+                there: !names.is_empty(),
+            });
         }
         Ok(owners)
     }

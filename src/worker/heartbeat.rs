@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::run::Abort;
 use super::{Report, Shared};
+use crate::broker::CHUNK;
 use crate::clock;
 use crate::error::Error;
 
@@ -32,6 +33,7 @@ pub async fn run(shared: &Shared) {
     let look_every = LOOK_EVERY.min(timeout / 3);
     let mut first = true;
     let mut looked = Instant::now();
+    let mut looked_at = 0;
     loop {
         let deadline = Instant::now() + timeout.min(PATIENCE);
         let (sent, epoch) = (Instant::now(), shared.broker.link().epoch());
@@ -61,7 +63,7 @@ pub async fn run(shared: &Shared) {
                 }
                 if may_have_died || looked.elapsed() >= look_every {
                     let age = if may_have_died { Duration::ZERO } else { EVERY };
-                    look(shared, age).await;
+                    looked_at = look(shared, age, looked_at).await;
                     looked = Instant::now();
                 }
             }
@@ -80,21 +82,28 @@ pub async fn run(shared: &Shared) {
     }
 }
 
-/// Aborts runs whose tasks are another's by now, or were cancelled without this worker hearing it.
-async fn look(shared: &Shared, age: Duration) {
-    let running = shared.slots.running_for(age);
-    let ids: Vec<Vec<u8>> = running.iter().map(|(id, _)| id.clone()).collect();
-    // No longer: the next heartbeat waits for it.
+/// Aborts runs whose tasks are another's by now, or were cancelled without this worker hearing it. Gives where
+/// it has come to: very many are not looked at in one go, because the next heartbeat waits for it.
+async fn look(shared: &Shared, age: Duration, from: usize) -> usize {
+    let mut running = shared.slots.running_for(age);
+    let from = from % running.len().max(1);
+    running.rotate_left(from);
     let deadline = Instant::now() + EVERY;
-    let Ok(owners) = shared.broker.owners(&ids, deadline).await else {
-        return;
-    };
-    for ((id, owner), held) in running.iter().zip(owners) {
-        if held.owner.as_deref() != Some(owner.as_bytes()) {
-            shared.abort(id, Some(owner), &Abort::Lost);
-        } else if let Some(reason) = held.cancel {
-            let reason = String::from_utf8_lossy(&reason).into_owned();
-            shared.abort(id, Some(owner), &Abort::Cancelled(reason));
+    let mut through = 0;
+    for some in running.chunks(CHUNK) {
+        let ids: Vec<Vec<u8>> = some.iter().map(|(id, _)| id.clone()).collect();
+        let Ok(owners) = shared.broker.owners(&ids, deadline).await else {
+            return from + through;
+        };
+        for ((id, owner), held) in some.iter().zip(owners) {
+            if held.owner.as_deref() != Some(owner.as_bytes()) {
+                shared.abort(id, Some(owner), &Abort::Lost);
+            } else if let Some(reason) = held.cancel {
+                let reason = String::from_utf8_lossy(&reason).into_owned();
+                shared.abort(id, Some(owner), &Abort::Cancelled(reason));
+            }
         }
+        through += some.len();
     }
+    0
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Report, Shared};
 use crate::broker::connection::lock;
-use crate::broker::{Held, Owned, Release};
+use crate::broker::{CHUNK, Held, Owned, Release};
 
 /// How long contact must have been unbroken.
 const STEADY: Duration = Duration::from_secs(3);
@@ -84,10 +84,9 @@ impl Reaper {
     }
 }
 
-/// A run that is not known of, and since when it has been seen: a task's id with its owner or, of a worker
-/// of another kind, with the date at which it was taken, as far as that is written. An id may be run again
-/// and again, and each run is as old as it is.
-type Strangers = HashMap<(Vec<u8>, Option<Vec<u8>>), Instant>;
+/// A run that is not known of, and since when it has been seen. An id may be run again and again, and each
+/// run is as old as it is.
+type Strangers = HashMap<Owned, Instant>;
 
 pub async fn run(shared: &Shared) {
     let mut strangers = Strangers::new();
@@ -118,8 +117,14 @@ pub async fn run(shared: &Shared) {
 async fn scan(shared: &Shared, strangers: &mut Strangers) -> crate::error::Result<()> {
     let broker = &shared.broker;
     let ids = broker.executing(soon()).await?;
-    let held = broker.owners(&ids, soon()).await?;
-    let found: Vec<Found> = ids.into_iter().zip(held).map(Found::new).collect();
+    let mut found: Vec<Found> = Vec::with_capacity(ids.len());
+    for some in ids.chunks(CHUNK) {
+        if !shared.reaper.is_steady() {
+            return Ok(());
+        }
+        let held = broker.owners(some, soon()).await?;
+        found.extend(some.iter().cloned().zip(held).map(Found::new));
+    }
 
     let workers: HashSet<&str> = found
         .iter()
@@ -145,32 +150,23 @@ async fn scan(shared: &Shared, strangers: &mut Strangers) -> crate::error::Resul
     let (mut old, mut mine): (Vec<Owned>, Vec<Owned>) = Default::default();
     let known = shared.slots.held();
     let (unwritten, under_way) = shared.slots.unwritten();
-    for Found {
-        id,
-        owner,
-        since: taken,
-        there,
-    } in found
-    {
-        let ours: Option<Owned> = owner
-            .as_deref()
-            .filter(|owner| worker(owner) == Some(&shared.uuid))
-            .map(|owner| (id.clone(), owner.into()));
-        let age = match (&owner, &ours, there) {
-            (_, Some(ours), _) if !known.contains(ours) && !unwritten.contains(ours) => {
+    for it in found {
+        let run = it.run();
+        let ours = it.owner.as_deref().and_then(worker) == Some(&shared.uuid);
+        let age = match (&it.owner, it.there) {
+            (Some(_), _) if ours && !known.contains(&run) && !unwritten.contains(&run) => {
                 Some(SCAN_EVERY / 2)
             }
-            (Some(_), ..) => continue,
-            (None, _, true) => shared.options.reclaim_foreign_after,
-            (None, _, false) => Some(SCAN_EVERY / 2),
+            (Some(_), _) => continue,
+            (None, true) => shared.options.reclaim_foreign_after,
+            (None, false) => Some(SCAN_EVERY / 2),
         };
-        let run = (id, owner.map(String::into_bytes).or(taken));
         let since = strangers.get(&run).copied().unwrap_or(now);
         if age.is_some_and(|age| now.duration_since(since) >= age) {
             match ours {
-                Some(ours) if under_way.is_none_or(|began| began > since) => mine.push(ours),
-                Some(_) => {}
-                None => old.push((run.0.clone(), Arc::from(""))),
+                true if under_way.is_none_or(|began| began > since) => mine.push(run.clone()),
+                true => {}
+                false => old.push(run.clone()),
             }
         }
         seen.insert(run, since);
@@ -192,18 +188,27 @@ async fn scan(shared: &Shared, strangers: &mut Strangers) -> crate::error::Resul
 struct Found {
     id: Vec<u8>,
     owner: Option<String>,
-    since: Option<Vec<u8>>,
+    /// In place of an owner, where it has none: see release.lua.
+    since: String,
     there: bool,
 }
 
 impl Found {
     fn new((id, held): (Vec<u8>, Held)) -> Self {
+        let text = |field: Option<Vec<u8>>| {
+            String::from_utf8_lossy(&field.unwrap_or_default()).into_owned()
+        };
         Found {
             id,
             owner: held.owner.and_then(|owner| String::from_utf8(owner).ok()),
-            since: held.since,
+            since: format!("@{}|{}", text(held.since), text(held.lost)),
             there: held.there,
         }
+    }
+
+    fn run(&self) -> Owned {
+        let owner = self.owner.as_deref().unwrap_or(&self.since);
+        (self.id.clone(), owner.into())
     }
 }
 
@@ -216,15 +221,16 @@ async fn release(
     tasks: &[Owned],
     conditions: Release,
 ) -> crate::error::Result<()> {
-    if tasks.is_empty() || !shared.reaper.is_steady() {
-        return Ok(());
-    }
-    let (back, given_up) = shared
-        .broker
-        .release(tasks, conditions, Some(soon()))
-        .await?;
-    if back + given_up > 0 {
-        shared.handlers.report(Report::Recovered { back, given_up });
+    // The youngest first, so that the oldest are first in line.
+    for some in tasks.chunks(CHUNK).rev() {
+        if !shared.reaper.is_steady() {
+            return Ok(());
+        }
+        let released = shared.broker.release(some, conditions, Some(soon())).await;
+        let (back, given_up) = released?;
+        if back + given_up > 0 {
+            shared.handlers.report(Report::Recovered { back, given_up });
+        }
     }
     Ok(())
 }

@@ -235,9 +235,11 @@ impl Slots {
         lock(&self.state).registered
     }
 
-    /// Something is pending again.
+    /// Something is pending, also where an exchange waits for that: it may wait on a dead connection.
     pub fn something_pending(&self) {
-        lock(&self.state).more = true;
+        let mut state = lock(&self.state);
+        state.more = true;
+        state.many = true;
     }
 
     /// Whether there are free slots, and nothing was pending when last asked.

@@ -42,13 +42,13 @@ fn only_what_has_that_owner_goes_back() {
     let tasks = [
         ["a", "w:2"],
         ["a", "w:10"],
-        ["a", ""],
-        ["done", ""],
+        ["a", "@|"],
+        ["done", "@|"],
         ["done", "w:1"],
         ["text", "w:1"],
-        ["text", ""],
+        ["text", "@|"],
         ["none", "w:1"],
-        ["none", ""],
+        ["none", "@|"],
     ];
     assert_eq!(release(redis, COUNTED, &tasks), (0, 0));
     assert_eq!(contents(redis), before);
@@ -147,7 +147,7 @@ fn a_task_of_another_kind_of_worker_goes_back_where_it_is_executing_without_an_o
     }
     run::<()>(redis, "HSET q:task:out function f state executing");
     run::<()>(redis, "LPUSH q:executing deleted");
-    let tasks = ["held", "claimed", "done", "owned", "out", "deleted"].map(|id| [id, ""]);
+    let tasks = ["held", "claimed", "done", "owned", "out", "deleted"].map(|id| [id, "@|"]);
     // What has finished, or is no task any more, is nobody's to run: its id goes.
     let after = [
         "q:executing list: owned",
@@ -162,6 +162,33 @@ fn a_task_of_another_kind_of_worker_goes_back_where_it_is_executing_without_an_o
         assert_eq!(release(redis, COUNTED, &tasks), (back, 0));
         assert_eq!(contents(redis), after);
     }
+}
+
+#[test]
+fn a_run_of_another_kind_of_worker_is_not_taken_away_for_the_one_before_it() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let taken = |redis: &mut Connection, fields: &str| {
+        run::<()>(redis, "DEL q:pending");
+        run::<()>(redis, "LPUSH q:executing a");
+        run::<()>(
+            redis,
+            format!("HSET q:task:a function f state executing {fields}").trim_end(),
+        );
+        contents(redis)
+    };
+    taken(redis, "");
+    assert_eq!(release(redis, COUNTED, &[["a", "@|"]]), (1, 0));
+    let second = taken(redis, "executing-created t1");
+    for seen in ["@|", "@t1|", "@|1", "@t0|1"] {
+        assert_eq!(release(redis, COUNTED, &[["a", seen]]), (0, 0), "{seen}");
+        assert_eq!(contents(redis), second);
+    }
+    assert_eq!(
+        release(redis, COUNTED, &[["a", "@t1|1"]]),
+        (0, 1),
+        "given up"
+    );
 }
 
 #[test]

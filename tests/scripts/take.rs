@@ -38,6 +38,42 @@ fn exchange_takes_the_oldest_and_gives_the_same_again_when_its_answer_was_lost()
 }
 
 #[test]
+fn a_finished_task_that_somebody_puts_in_again_begins_anew() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let life = "result failed result-value 1 error-reason x error-exception y cancelled 1 attempt 3 \
+                lost 2 cancel why error-1 a error-2 b expires 1 executing-created t0 finished-created t0";
+    for (id, more) in [("plain", ""), ("asking", "options {\"attempts\":3}")] {
+        let key = format!("q:task:{id}");
+        run::<()>(
+            redis,
+            format!("HSET {key} function f error-free kept {life} {more}").trim_end(),
+        );
+        run::<()>(redis, &format!("PEXPIRE {key} 60000"));
+        run::<()>(redis, &format!("HSET {key} state pending"));
+        run::<()>(redis, &format!("LPUSH q:pending {id}"));
+    }
+    let taken = exchange(redis, TAKE).taken;
+    assert_eq!(
+        taken,
+        [
+            ["plain", "f", "", "", "", "", "", ""],
+            ["asking", "f", "", "", "", "{\"attempts\":3}", "", ""]
+        ]
+    );
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: asking plain",
+            "q:task:asking hash: error-free=kept executing-created=t1 function=f \
+             options={\"attempts\":3} owner:w:1= state=executing",
+            "q:task:plain hash: error-free=kept executing-created=t1 function=f owner:w:1= \
+             state=executing",
+        ]
+    );
+}
+
+#[test]
 fn args_that_are_read_apart_are_told_by_their_length_and_count_like_others() {
     let server = Server::start();
     let redis = &mut server.connect();

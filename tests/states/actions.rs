@@ -267,6 +267,14 @@ impl World {
                 .field(&id, "args")
                 .map(|args| args.as_bytes().to_vec());
             prop_assert_eq!(&task.args, &Args::Read(args), "the args of {}", id);
+            // Of one that had finished, and was put in again, all that goes.
+            if before.field(&id, "finished-created").is_some() {
+                prop_assert!(!task.lost && task.attempt.is_none(), "{} begins anew", id);
+                self.seen.insert("begun anew after its end");
+                let past = self.past(&id);
+                (past.lost, past.attempt) = (0, 1);
+                continue;
+            }
             // Without options nobody looks for more; a person may have taken those away.
             let known = before.field(&id, "options").is_some();
             let lost = known && before.field(&id, "lost").is_some();
@@ -275,8 +283,9 @@ impl World {
             prop_assert!(!unknown || self.past(&id).disturbed, "{} is a suspect", id);
         }
         for id in popped {
-            let expires = before.field(id, "expires") == Some(EXPIRED);
-            let cancelled = before.field(id, "cancel").is_some();
+            let renewed = before.field(id, "finished-created").is_some();
+            let expires = !renewed && before.field(id, "expires") == Some(EXPIRED);
+            let cancelled = !renewed && before.field(id, "cancel").is_some();
             prop_assert!(
                 !(expires || cancelled) || !taken.contains(id),
                 "{id} begins too late"
@@ -394,7 +403,7 @@ impl World {
             let worker = owner.split(':').next().unwrap_or_default();
             let lives = before.keys.contains(&format!("q:worker:{worker}"));
             let ours = match &**owner {
-                "" => {
+                strange if strange.starts_with('@') => {
                     let executing = before.executing.contains(&id);
                     let is_one = before.tasks.contains_key(&id);
                     found.is_empty() && executing && is_one && before.state(&id) != Some("finished")
@@ -572,7 +581,11 @@ impl World {
             .iter()
             .filter(|id| before.owner(id).is_none() && !held.contains(&id.as_str()));
         let tasks: Vec<Owned> = strange
-            .map(|id| (id.clone().into_bytes(), Arc::from("")))
+            .map(|id| {
+                let field = |name| before.field(id, name).unwrap_or_default();
+                let run = format!("@{}|{}", field("executing-created"), field("lost"));
+                (id.clone().into_bytes(), Arc::from(run))
+            })
             .collect();
         let conditions = Release {
             lost: Some(LIMIT),

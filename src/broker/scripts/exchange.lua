@@ -326,6 +326,20 @@ if repeated then
   end
 end
 
+-- A finished task that somebody has put in again by hand: what is left of its first life goes, and with
+-- it the time to live. Where Redis forbids that, it stays.
+local LEFT = { ['executing-created'] = 1, ['finished-created'] = 1, result = 1, ['result-value'] = 1,
+  ['error-reason'] = 1, ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
+local function renew(key)
+  try('PERSIST', key)
+  local names = try('HKEYS', key)
+  for _, name in ipairs(names.err and {} or names) do
+    if LEFT[name] or string.find(name, '^error%-%d+$') then
+      try('HDEL', key, name)
+    end
+  end
+end
+
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
   local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
@@ -368,7 +382,8 @@ while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to')
+  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to',
+    'finished-created')
   local why, attempt, lost
   if found.err and is_no_hash(found) then
     why = 'not a hash'
@@ -379,10 +394,15 @@ while left > 0 and bytes < budget do
     why = 'executing'
   elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
     why = 'missing'
-  elseif found[5] then
-    local ended
-    ended, attempt, lost = ends(key, id, found[5])
-    why = ended and 'ended'
+  else
+    if found[7] then
+      renew(key)
+    end
+    if found[5] then
+      local ended
+      ended, attempt, lost = ends(key, id, found[5])
+      why = ended and 'ended'
+    end
   end
   if not why then
     local size = found[2] and #found[2] or 0

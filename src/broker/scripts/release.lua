@@ -14,13 +14,16 @@
 --          counts as lost
 -- ARGV[7]  '1': only where the owner's worker has no key any more
 -- ARGV[8]  ttl of a task that ends here
--- ARGV[9…] two for each task, oldest first: id, owner ('': only where it has none)
+-- ARGV[9…] two for each task, oldest first: id, owner; or, of one that has none, '@', its
+--          executing-created, '|' and its `lost`, each as far as there is one: only where it has none
+--          still, and those are as they were
 --
 -- Returns { how many went back, how many ended: cancelled meanwhile, or lost too often }
 --
 -- One step, so that the worker's death, the owner and the task's place are looked at together: a
 -- worker that comes back to life finishes the task before this or has lost it. A task that this
--- owner has lost is left alone, which also makes the call safe to repeat.
+-- owner has lost is left alone, which also makes the call safe to repeat; one without an owner is counted
+-- as lost, and by that another from then on.
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 call('LLEN', pending)
 call('LLEN', executing)
@@ -47,10 +50,11 @@ for i = #ARGV - 1, 9, -2 do
   local key = ARGV[1] .. id
   local seal = 'owner:' .. owner
   local found = try('HMGET', key, seal, 'state', 'cancel', 'reply-to', 'options', 'expires', 'lost',
-    seal .. '!')
+    seal .. '!', 'executing-created')
   local ours = not is_no_hash(found)
-  if ours and owner == '' then
-    ours = not owner_of(key) and call('LPOS', executing, id)
+  if ours and string.sub(owner, 1, 1) == '@' then
+    local same = owner == '@' .. (found[9] or '') .. '|' .. (found[7] or '')
+    ours = same and not owner_of(key) and call('LPOS', executing, id)
     if ours and (found[2] == 'finished' or not found[2] and call('EXISTS', key) == 0) then
       ours = false
       through[#through + 1] = id -- deleted, or pushed twice: nobody else will take it out
