@@ -120,6 +120,18 @@ test('a callback that is no function is refused at once, and puts nothing in', a
   assert.deepEqual(await snapshot(raw, client.queue), {})
 })
 
+test('nobody has to await any of them: what fails is no unhandled rejection', async (t) => {
+  const client = open(t, redis.url)
+  await client.close()
+  client.task('add')
+  client.taskwithid('x', 'add')
+  client.gettask('x')
+  client.quit()
+  client.end()
+  // By then the test would have failed.
+  await new Promise(setImmediate)
+})
+
 test('task gives a promise of the result as well', async (t) => {
   const client = open(t, redis.url)
   client.work(handlers)

@@ -169,17 +169,21 @@ class Client extends Emitter {
   // The original's calls.
 
   task(name, args, callback) {
-    return this.taskwithid(newId(), name, args, callback)
+    return this.#original(WAIT | FRESH, newId(), name, args, callback)
   }
 
   taskwithid(id, name, args, callback) {
+    return this.#original(WAIT | AGAIN, id, name, args, callback)
+  }
+
+  #original(flags, id, name, args, callback) {
     const [givenArgs, done] = typeof args === 'function' ? [undefined, args] : [args, callback]
     check.callback(done)
     const submit = async () => {
-      return await this.#submit(WAIT | AGAIN, name, givenArgs, { id: check.name(id, 'id') }, CALL_OPTIONS)
+      return await this.#submit(flags, name, givenArgs, { id: check.name(id, 'id') }, CALL_OPTIONS)
     }
     const promise = submit()
-    // The original's users listen to events or pass a callback; a failure is then no unhandled rejection.
+    // They listen to events or pass a callback instead of awaiting it.
     promise.then(
       (value) => this.#tellSuccess(id, value, done),
       (error) => this.#tellFailure(id, error, done),
@@ -190,21 +194,25 @@ class Client extends Emitter {
   gettask(id, callback) {
     check.callback(callback)
     const promise = this.#read(id).then((hash) => hash && originalTask(hash))
-    if (callback) {
-      promise.then(
-        (task) => process.nextTick(callback, null, task),
-        (error) => process.nextTick(callback, error),
-      )
-    }
+    promise.then(
+      (task) => callback && process.nextTick(callback, null, task),
+      (error) => callback && process.nextTick(callback, error),
+    )
     return promise
   }
 
   quit() {
-    return this.#close(NOTHING)
+    return this.#unawaited(this.#close(NOTHING))
   }
 
   end() {
-    return this.#close(EVERYTHING, 0)
+    return this.#unawaited(this.#close(EVERYTHING, 0))
+  }
+
+  /** The original's users await nothing: what fails is no unhandled rejection. */
+  #unawaited(promise) {
+    promise.catch(() => {})
+    return promise
   }
 
   // What the above is made of.

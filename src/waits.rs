@@ -178,14 +178,20 @@ impl Waits {
     }
 
     fn settle(&self, id: &str, outcome: Outcome) {
+        let mut look = false;
         let mut waits = {
             let mut registry = lock(&self.registry);
             let waits = registry.by_id.get_mut(id).into_iter().flatten();
+            // A reply does not say of which run it is, and may come late: that of the run before.
             for wait in waits.filter(|wait| wait.again) {
                 wait.look_again = wait.is_unsent();
+                look |= !wait.look_again;
             }
-            registry.remove_if(id, |wait| !wait.look_again)
+            registry.remove_if(id, |wait| !wait.again)
         };
+        if look {
+            self.look(id);
+        }
         let last = waits.pop();
         for wait in waits {
             let outcome = outcome.clone();
@@ -391,15 +397,22 @@ mod tests {
         for token in [1, 2] {
             waits.add("x", Wait::new(caller.clone(), token, None).unsent(true));
         }
-        let over = || waits.settle("x", Outcome::Successful(None));
+        let ended = || lock(&ended.0).clone();
+        let looked = |standing| waits.looked("x", standing, Instant::now());
+        let finished = || Standing::Finished(Outcome::Successful(None));
+        waits.settle("x", Outcome::Successful(None));
+        looked(finished());
+        assert!(ended().is_empty(), "both are on their way");
         waits.sent("x", 1, &caller);
-        waits.looked("x", Standing::Waiting { foreign: false }, Instant::now());
-        over();
-        assert_eq!(*lock(&ended.0), [1]);
-        waits.looked("x", Standing::Missing, Instant::now());
-        assert_eq!(*lock(&ended.0), [1]);
+        waits.settle("x", Outcome::Successful(None));
+        looked(Standing::Waiting { foreign: false });
+        assert!(ended().is_empty(), "the reply was of the run before");
+        looked(finished());
+        assert_eq!(ended(), [1]);
+        looked(Standing::Missing);
+        assert_eq!(ended(), [1], "the second is still on its way");
         waits.sent("x", 2, &caller);
-        over();
-        assert_eq!(*lock(&ended.0), [1, 2]);
+        looked(finished());
+        assert_eq!(ended(), [1, 2]);
     }
 }

@@ -1,5 +1,6 @@
 //! What others tell workers on `{q}:cmd` and `{q}:wake`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -69,24 +70,19 @@ async fn kill_all(shared: &Shared) {
     kill(shared, &held.map(|(id, _)| id).collect::<Vec<_>>()).await;
 }
 
-/// Whoever sends the message by hand marks nothing, so the mark is made here. Gives how many of them
-/// are no tasks.
-async fn kill(shared: &Shared, ids: &[Vec<u8>]) -> usize {
+/// Whoever sends the message by hand marks nothing, so the mark is made here. Gives which of them have
+/// ended by that.
+async fn kill(shared: &Shared, ids: &[Vec<u8>]) -> Vec<bool> {
     let deadline = Instant::now() + PATIENCE;
-    let Ok(answers) = shared.broker.cancel(ids, BY_COMMAND, false, deadline).await else {
-        return 0;
-    };
-    let mut missing = 0;
-    for (id, answer) in ids.iter().zip(answers) {
-        match answer {
-            Cancelled::Asked(reason) => {
-                shared.abort(id, None, &Abort::Cancelled(reason));
-            }
-            Cancelled::Missing => missing += 1,
-            Cancelled::Ended | Cancelled::TooLate => {}
+    let answers = shared.broker.cancel(ids, BY_COMMAND, false, deadline).await;
+    let answers = answers.unwrap_or_default();
+    for (id, answer) in ids.iter().zip(&answers) {
+        if let Cancelled::Asked(reason) = answer {
+            shared.abort(id, None, &Abort::Cancelled(reason.clone()));
         }
     }
-    missing
+    let ended = answers.iter().map(|answer| *answer == Cancelled::Ended);
+    ended.collect()
 }
 
 /// Cancels as many as are waiting now, pending or put off, first come first; what comes later is
@@ -95,23 +91,33 @@ async fn kill_waiting(shared: &Shared) -> Result<()> {
     let broker = &shared.broker;
     let soon = || Instant::now() + PATIENCE;
     let (mut pending, due) = broker.count_waiting(soon()).await?;
-    let mut stay = 0; // Ids without a task, which only a take removes.
-    while pending > 0 {
-        let most = pending.min(AT_ONCE);
-        let ids = broker.oldest_pending(stay, most, soon()).await?;
-        if ids.is_empty() {
-            break;
-        }
-        pending = pending.saturating_sub(ids.len());
-        stay += kill(shared, &ids).await;
-    }
-    // All are read first: among them are times to begin by, which stay, and each end changes the places.
+    // What is put off first: where its time comes meanwhile, it is found among what is pending. All are read
+    // before any ends: among them are times to begin by, which stay, and each end changes the places.
     let mut put_off = Vec::new();
     for from in (0..due).step_by(AT_ONCE) {
         put_off.extend(broker.due(from, AT_ONCE.min(due - from), soon()).await?);
     }
     for ids in put_off.chunks(AT_ONCE) {
         kill(shared, ids).await;
+    }
+    // Ids that can't end here (there is no such task, or it was pushed twice) stay where they are, until
+    // somebody takes them. They count once, and are passed by where there is nothing else among them.
+    let (mut skip, mut spared) = (0, HashSet::new());
+    while pending > 0 {
+        let ids = broker
+            .oldest_pending(skip, pending.min(AT_ONCE), soon())
+            .await?;
+        if ids.is_empty() {
+            break;
+        }
+        let ended = kill(shared, &ids).await;
+        if !ended.contains(&true) {
+            skip += ids.len();
+        }
+        let ended = ended.into_iter().chain(std::iter::repeat(false));
+        let counted = ids.into_iter().zip(ended);
+        let counted = counted.filter(|(id, ended)| *ended || spared.insert(id.clone()));
+        pending = pending.saturating_sub(counted.count());
     }
     Ok(())
 }
