@@ -27,7 +27,12 @@ declare function dothis<F extends dothis.FunctionsOf<F> = dothis.AnyFunctions>(
 
 type AbortSignal = typeof globalThis extends { AbortSignal: { prototype: infer Signal } }
   ? Signal
-  : { readonly aborted: boolean; readonly reason: unknown }
+  : {
+      readonly aborted: boolean
+      readonly reason: unknown
+      addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void
+      removeEventListener(type: 'abort', listener: () => void): void
+    }
 
 type Listener<Arguments extends unknown[]> = (...args: Arguments) => void
 
@@ -62,7 +67,10 @@ declare namespace dothis {
   /** The names of the functions. */
   type Name<F> = keyof F & string
 
-  /** The named arguments of a function, as its handler gets them: an empty object where it was called without. */
+  /**
+   * The named arguments of a function, as its handler gets them: an empty object where it was called without. They travel
+   * as JSON, which the types don't say: a `Date` arrives as its text.
+   */
   type Args<F, N extends keyof F> = F[N] extends (...args: infer A) => unknown
     ? A extends []
       ? Record<string, never>
@@ -71,7 +79,7 @@ declare namespace dothis {
         : Partial<Exclude<A[0], undefined>>
     : never
 
-  /** What a function comes to, out of its promise. */
+  /** What a function comes to, out of its promise. It travels as JSON, too. */
   type Result<F, N extends keyof F> = F[N] extends (...args: never) => infer R ? Awaited<R> : never
 
   /** The parameters from args on: args may be left out where every argument is optional. */
@@ -117,9 +125,9 @@ declare namespace dothis {
   interface WaitOptions {
     /**
      * Milliseconds to wait for the result; then the wait ends with a `TimeoutError`, and the task goes on, unless
-     * `onTimeout` says otherwise. Default: no limit.
+     * `onTimeout` says otherwise. Default: no limit, as with `null`.
      */
-    timeout?: number
+    timeout?: number | null
     /** Ends the wait, which rejects with the signal's reason. The task goes on likewise. Default: none. */
     signal?: AbortSignal | null
     /** `'cancel'`: a wait that gives up, by `timeout` or by `signal`, cancels the task. Default: it goes on. */
@@ -230,7 +238,8 @@ declare namespace dothis {
      *
      * @throws {ConnectionError} no answer from Redis within `commandTimeout`.
      */
-    get(): Promise<TaskState | null>
+    // biome-ignore lint/suspicious/noExplicitAny: a handle knows the result's type, and not the args'.
+    get(): Promise<TaskState<any, Value> | null>
   }
 
   /** A task as it stands in Redis. What is not there yet is undefined. */
@@ -263,6 +272,9 @@ declare namespace dothis {
     startedAt: Date | undefined
     finishedAt: Date | undefined
   }
+
+  /** A task of one of these functions as it stands. */
+  type StateOf<F, N extends keyof F> = N extends keyof F ? TaskState<Args<F, N>, Result<F, N>> : never
 
   /** A task as the original client shows it: the fields by their names in Redis. */
   interface OriginalTask {
@@ -307,13 +319,18 @@ declare namespace dothis {
   }
 
   /**
-   * A handler, plain or async. What it returns becomes the task's result, as JSON. What it throws, or rejects with,
-   * fails the task.
+   * A handler, plain or async, called without a `this`. What it returns becomes the task's result, as JSON. What it
+   * throws, or rejects with, fails the task.
    */
   type Handler<F = AnyFunctions, N extends keyof F = keyof F> = (
+    this: void,
     args: Args<F, N>,
     task: RunningTask<Args<F, N>>,
-  ) => Result<F, N> | Promise<Result<F, N>>
+  ) => Returned<Result<F, N>>
+
+  /** What a handler may return: where the function comes to nothing, anything. */
+  // biome-ignore lint/suspicious/noConfusingVoidType: what a function is declared to come to.
+  type Returned<R> = [R] extends [void] ? unknown : R | Promise<R>
 
   /** Handlers by name: of some of the functions, or all. */
   type Handlers<F = AnyFunctions> = { [N in keyof F]?: Handler<F, N> }
@@ -329,7 +346,7 @@ declare namespace dothis {
      * Whether what a handler threw is worth another attempt, where the task has one left. One that throws itself
      * counts as true, and is told to `error`. It is not asked after a timeout. Default: always.
      */
-    retryIf?(error: unknown, task: RunningTask): boolean
+    retryIf?: (error: unknown, task: RunningTask) => boolean
     /**
      * Milliseconds that a handler may still take once its signal has fired. Then its slot is freed and the task
      * finished, whatever the handler does. Default 5,000.
@@ -485,7 +502,7 @@ declare namespace dothis {
      * @throws {RefusedError} Redis refused: the task's key holds something else than a hash.
      * @throws {ClosedError} the client is closed.
      */
-    get<N extends Name<F> = Name<F>>(id: string): Promise<TaskState<Args<F, N>, Result<F, N>> | null>
+    get<N extends Name<F> = Name<F>>(id: string): Promise<StateOf<F, N> | null>
 
     /**
      * Cancels a task, whoever enqueued it and wherever it is. What has not begun is finished at once, and waiters get

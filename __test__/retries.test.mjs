@@ -377,12 +377,19 @@ test('whatever an attempt throws is kept as one line', async (t) => {
 
 test('a NonRetryableError is the last: it is not tried again', async (t) => {
   class Gone extends NonRetryableError {}
+  class Named extends NonRetryableError {
+    constructor(message) {
+      super(message)
+      this.name = 'Named'
+    }
+  }
   const required = createRequire(import.meta.url)('../index.js')
   const handlers = {
     imported: () => Promise.reject(new NonRetryableError('it is no use')),
     required: () => Promise.reject(new required.NonRetryableError('it is no use')),
     of: () => Promise.reject(new dothis.NonRetryableError('it is no use', { cause: 5 })),
     extended: () => Promise.reject(new Gone('it is no use')),
+    named: () => Promise.reject(new Named('it is no use')),
   }
   for (const name of Object.keys(handlers)) {
     const client = open(t, redis.url)
@@ -453,6 +460,17 @@ test('a retryIf that throws is an error of the worker, and the task is tried aga
   const reported = new Promise((resolve) => worker.once('error', resolve))
   assert.equal(await client.call('run'), 'done in 2')
   assert.equal(await reported, problem)
+  await worker.close()
+
+  const odd = 'no error'
+  const retryIf = () => {
+    throw odd
+  }
+  const other = client.work({ run: failing(2) }, { attempts: 2, retryIf })
+  const wrapped = new Promise((resolve) => other.once('error', resolve))
+  assert.equal(await client.call('run'), 'done in 2')
+  const { message, cause } = await wrapped
+  assert.deepEqual([message, cause], ['retryIf threw: no error', odd])
 })
 
 test('what another attempt would not change is not tried again', async (t) => {

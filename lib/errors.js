@@ -10,6 +10,11 @@ class DothisError extends Error {
   get name() {
     return this.constructor.name
   }
+
+  /** As classes that extend one often do in their constructors. */
+  set name(value) {
+    Object.defineProperty(this, 'name', { value, writable: true, configurable: true })
+  }
 }
 
 class TaskFailedError extends DothisError {

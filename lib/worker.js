@@ -265,7 +265,8 @@ class Worker extends Emitter {
       if (thrown instanceof errors.NonRetryableError) return false
       return this.#retryIf === undefined || Boolean(this.#retryIf(thrown, task))
     } catch (error) {
-      this.announce('error', error)
+      const problem = new Error(`retryIf threw: ${describeThrown(error).reason}`, { cause: error })
+      this.announce('error', error instanceof Error ? error : problem)
       return true
     }
   }

@@ -1,6 +1,13 @@
 // What an interface of functions ties together. Compiled, never run.
 
-import dothis, { type Client, type Handlers, type NewTask, type Task, TaskFailedError } from 'dothis'
+import dothis, {
+  type Client,
+  type Handlers,
+  type NewTask,
+  NonRetryableError,
+  type Task,
+  TaskFailedError,
+} from 'dothis'
 
 interface Functions {
   add(args: { a: number; b: number }): number
@@ -81,6 +88,10 @@ const state = await client.get<'add'>('id')
 export const sumSoFar: number | undefined = state?.value
 export const created: Date | undefined = state?.createdAt
 export const isFinished: boolean = state?.state === 'finished'
+const any = await client.get('id')
+export const argsOfAny: string | undefined = any && 'url' in any.args ? any.args.url : undefined
+export const valueOfHandle: number | undefined = (await task.get())?.value
+await client.result('id', { timeout: null })
 
 // … the original's calls …
 
@@ -104,6 +115,15 @@ worker.handle('ping', () => 'pong').handle('search', async ({ text }) => [text ?
 worker.handle('clean', async (_args, { createdAt }) => {
   createdAt?.getTime()
 })
+worker.handle('clean', () => 5)
+worker.handle('clean', async ({ before }) => before)
+class Declined extends NonRetryableError {
+  constructor(message: string) {
+    super(message)
+    this.name = 'Declined'
+  }
+}
+client.work({}, { retryIf: (error) => !(error instanceof Declined) })
 const handlers: Handlers<Functions> = { ping: async () => 'pong' }
 client.work(handlers, { concurrency: 100 })
 
