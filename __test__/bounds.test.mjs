@@ -105,9 +105,10 @@ for (const [key, client, worker] of [
         await raw.send('SET', `${queue}:${key}`, 'something else')
       },
       mend: async (raw, queue) => {
-        await raw.send('DEL', `${queue}:${key}`)
+        // In one step, so that nothing is written in between.
         if (await raw.send('EXISTS', `${queue}:kept`))
           await raw.send('RENAME', `${queue}:kept`, `${queue}:${key}`)
+        else await raw.send('DEL', `${queue}:${key}`)
       },
     }))
 }

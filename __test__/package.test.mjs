@@ -16,9 +16,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
 import { root } from '../scripts/setup.mjs'
-import { withRedis } from './support/index.mjs'
+import { withOwnRedis } from './support/index.mjs'
 
-const redis = await withRedis()
+// Of the file's own: the queues have names that others may use.
+const redis = await withOwnRedis()
 const project = realpathSync(mkdtempSync(join(tmpdir(), 'dothis-package-')))
 process.once('exit', () => rmSync(project, { recursive: true, force: true }))
 

@@ -168,7 +168,7 @@ test('an id whose task runs on a live worker is dropped, and that run is left in
   const client = open(t, redis.url)
   const held = gate()
   const worker = client.work({ slow: () => held.opened })
-  const result = client.call('slow', {}, { id: 'slow' })
+  const task = await client.enqueue('slow', {}, { id: 'slow' })
   await until(() => worker.health().running === 1, 'the task runs')
   const before = await snapshot(raw, client.queue, { mask: (text) => text })
 
@@ -178,7 +178,7 @@ test('an id whose task runs on a live worker is dropped, and that run is left in
   assert.deepEqual(await snapshot(raw, client.queue, { mask: (text) => text }), before)
   await until(() => worker.health().dropped === 1, 'the drop is counted')
   held.open('once')
-  assert.equal(await result, 'once')
+  assert.equal(await task.result(), 'once')
   assert.equal(await other.result('slow'), 'once')
 })
 
@@ -276,6 +276,50 @@ test('a task that is deleted while it runs is not brought back by its result', a
   assert.equal(worker.health().lost, 1)
   await worker.close()
   assert.deepEqual(await snapshot(raw, client.queue), {})
+})
+
+test('... and its handler hears of it while it runs', async (t) => {
+  const client = open(t, redis.url)
+  const heard = gate()
+  const run = (_args, { signal }) =>
+    new Promise((resolve) => {
+      signal.addEventListener('abort', () => {
+        heard.open(signal.reason)
+        resolve('late')
+      })
+    })
+  const worker = client.work({ run }, { heartbeatTimeout: 1_000 })
+  const lost = waitFor(worker, 'lost')
+  await client.enqueue('run', {}, { id: 'gone' })
+  await until(() => worker.health().running === 1, 'the task runs')
+  await raw.send('DEL', `${client.queue}:task:gone`)
+  const { name, code, taskId } = await within(heard.opened)
+  assert.deepEqual([name, code, taskId], ['LostError', 'ERR_LOST', 'gone'])
+  assert.deepEqual(await lost, [{ id: 'gone' }])
+  await worker.close()
+  assert.equal(await raw.send('EXISTS', `${client.queue}:task:gone`), 0)
+})
+
+test('options of a worker that are out of bounds are refused, and say what is allowed', async (t) => {
+  const client = open(t, redis.url)
+  for (const [name, values, allowed] of [
+    ['concurrency', [0, 100_001, 1.5], /from 1 to 100000/],
+    ['heartbeatTimeout', [999, 86_400_001, Number.POSITIVE_INFINITY], /from 1000 to 86400000/],
+    ['maxDeliveries', [0, 1_000_001], /from 1 to 1000000/],
+    ['reclaimForeignAfter', [-1, Number.NaN, '1s'], /milliseconds/],
+    ['grace', [-1, '1s'], /milliseconds/],
+    ['maxResultBytes', [1, 2 ** 29], /from 2 to 268435456/],
+  ]) {
+    for (const value of values) {
+      const refused = (error) => {
+        assert.equal(error.code, 'ERR_ARGS')
+        assert.match(error.message, new RegExp(`^${name} must be`))
+        assert.match(error.message, allowed)
+        return true
+      }
+      assert.throws(() => client.work({}, { [name]: value }), refused, `${name} ${value}`)
+    }
+  }
 })
 
 test("a task that another has taken over while it ran keeps that one's mark", async (t) => {

@@ -83,6 +83,11 @@ export class Fleet {
     await Promise.all(this.workers.map((worker) => this.close(worker)))
     // One that waits for what never comes is told of, and must not outlive the run.
     await Promise.all(this.clients.filter((client) => !client.left).map((client) => client.kill()))
+    for (const { name, killed, gone } of this.clients) {
+      const { code, signal, stderr } = await gone
+      if (code !== 0 && !killed)
+        this.violations.push(`${name} ended with ${signal ?? `code ${code}`}: ${stderr}`)
+    }
     for (const { proxy } of [...this.clients, ...this.workers]) proxy.close()
   }
 

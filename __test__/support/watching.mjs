@@ -9,10 +9,7 @@ export async function watching(client, options) {
     ran.push(attempt === 1 ? id : `${id}, attempt ${attempt}`)
     return 'here'
   }
-  const worker = client.work(
-    { watch: () => opened, hold: run },
-    { concurrency: 1, heartbeatTimeout: 1_000, ...options },
-  )
+  const worker = client.work({ watch: () => opened, hold: run }, { concurrency: 1, ...options })
   await client.enqueue('watch', {}, { id: 'watch' })
   await until(() => worker.health().running === 1, 'the watch runs')
   return { worker, open: letGo, ran }
@@ -25,7 +22,7 @@ const HOLDS = `
       say(id)
       return new Promise(() => {})
     },
-  }, { concurrency: options.concurrency, heartbeatTimeout: 1000 })
+  }, { concurrency: options.concurrency, heartbeatTimeout: 2000 })
 `
 
 /** A process that begins tasks and never ends one: as many as are expected, in that order. */
