@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
 import { connect, waitFor, withOwnRedis } from './support/index.mjs'
-import { open, outcome } from './support/open.mjs'
+import { open, outcome, until } from './support/open.mjs'
 
 const redis = await withOwnRedis()
 
@@ -51,6 +51,7 @@ test('a worker that is started before Redis is up works once it is', async (t) =
 test('past commandTimeout they are ConnectionErrors that say where Redis was sought', async (t) => {
   await stopped()
   const client = open(t, redis.url, { commandTimeout: 100 })
+  await until(() => client.health().reason !== undefined, 'it has tried to connect')
   const about = { taskId: 'a', function: 'x' }
   const outcomes = await Promise.all([
     outcome(client.enqueue('x', {}, { id: 'a' })),

@@ -182,10 +182,8 @@ test('a network that is silent is noticed within seconds, and calls made meanwhi
   assert.equal(await straight.result('enqueued'), 3)
   assert.deepEqual(ran, ['before', 'called', 'enqueued'])
   assert.deepEqual(client.health(), { status: 'connected', pending: 0 })
-  assert.deepEqual(
-    heard.map(([event]) => event),
-    ['connected', 'disconnected', 'connected'],
-  )
+  // A machine that stalls for a second makes such a pair more.
+  assert.match(heard.map(([event]) => event).join(), /^connected(,disconnected,connected)+$/)
 })
 
 test('a worker behind a network that is silent finishes what it runs, and takes what has come, after it', async (t) => {

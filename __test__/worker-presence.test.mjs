@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { test } from 'node:test'
-import { snapshot, withRedis } from './support/index.mjs'
+import { LIMIT_MS, snapshot, withRedis } from './support/index.mjs'
 import { open, until } from './support/open.mjs'
 
 const redis = await withRedis()
@@ -55,19 +55,22 @@ test("a worker's hash is refreshed: it outlives its time, and comes back when it
 
 test('the hash is refreshed while a handler blocks the event loop', async (t) => {
   const client = open(t, redis.url)
-  const shared = new Int32Array(new SharedArrayBuffer(4))
+  const shared = new Int32Array(new SharedArrayBuffer(8))
   const { Worker } = await import('node:worker_threads')
   const worker = client.work(
     {
       // Until the other thread has seen the hash come back.
-      block: () => Atomics.wait(shared, 0, 0, 10_000),
+      block() {
+        Atomics.store(shared, 1, 1)
+        return Atomics.wait(shared, 0, 0, LIMIT_MS)
+      },
     },
     { heartbeatTimeout: 1_000 },
   )
   const key = keyOf(client, worker)
   await appears(key)
   const looker = new Worker(new URL('support/see-key-return.mjs', import.meta.url), {
-    workerData: { url: redis.url, key, shared, queue: client.queue },
+    workerData: { url: redis.url, key, shared },
   })
   t.after(() => looker.terminate())
   assert.equal(await client.call('block'), 'ok')

@@ -17,7 +17,7 @@ use dothis::worker::run::Abort;
 use dothis::worker::{Handlers, Options, Report, Rules, Worker};
 use support::{Server, contents, run};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
 enum Heard {

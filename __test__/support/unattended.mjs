@@ -75,7 +75,7 @@ const scenarios = {
   },
 
   async listeners() {
-    client.on('connected', throws('connected'))
+    client.once('connected', throws('connected'))
     const success = once(client, 'success')
     client.on('success', throws('success'))
     const worker = client.work({ run: () => 'ran' })
