@@ -185,7 +185,10 @@ impl Waits {
             // A reply does not say of which run it is, and may come late: that of the run before.
             for wait in waits.filter(|wait| wait.again) {
                 wait.look_again = wait.is_unsent();
-                look |= !wait.look_again;
+                if !wait.look_again {
+                    wait.heard = Some(outcome.clone());
+                    look = true;
+                }
             }
             registry.remove_if(id, |wait| !wait.again)
         };
@@ -288,6 +291,7 @@ impl Waits {
                     foreign = *held;
                     for wait in waits.iter_mut().filter(|wait| !wait.is_unsent()) {
                         wait.presence = Presence::Seen(asked);
+                        wait.heard = None;
                     }
                 }
                 Standing::Missing => {
@@ -305,9 +309,11 @@ impl Waits {
             }
         }
         for wait in ended {
-            let settled = match (&standing, wait.presence) {
-                (Standing::Finished(outcome), _) => Settled::Outcome(outcome.clone()),
-                (_, Presence::Seen(_)) => Settled::Gone,
+            let settled = match (&standing, wait.heard, wait.presence) {
+                (Standing::Finished(outcome), ..) => Settled::Outcome(outcome.clone()),
+                // It has finished, and was kept for no longer.
+                (_, Some(outcome), _) => Settled::Outcome(outcome),
+                (_, None, Presence::Seen(_)) => Settled::Gone,
                 _ => Settled::Unknown,
             };
             wait.caller.settled(wait.token, settled);
@@ -412,7 +418,8 @@ mod tests {
         looked(Standing::Missing);
         assert_eq!(ended(), [1], "the second is still on its way");
         waits.sent("x", 2, &caller);
-        looked(finished());
-        assert_eq!(ended(), [1, 2]);
+        waits.settle("x", Outcome::Successful(None));
+        looked(Standing::Missing);
+        assert_eq!(ended(), [1, 2], "it was kept for a moment only");
     }
 }

@@ -25,12 +25,13 @@ use crate::runtime;
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How often an open connection is asked whether it still is one, and how long it may think. The answer comes
-/// behind all that was asked for before, and large values over a slow network take longer than that: so one that
-/// was given up for its silence is followed by one that may think twice as long, up to the longest, until one has
-/// stood for a while.
+/// behind all that was asked for before, and large values over a slow network take longer than that. So one that
+/// was given up for its silence is followed by one that may think twice as long for a while, and where that is silent
+/// from its start on, because the same was asked for again, so is the next, up to the longest.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_secs(5);
 const LONGEST_PROBE: Duration = Duration::from_secs(80);
+const FROM_ITS_START: Duration = Duration::from_secs(10);
 const FORGIVEN: Duration = Duration::from_secs(300);
 /// After how long without an answer a connection counts as doubtful.
 const SILENT: Duration = Duration::from_secs(1);
@@ -154,11 +155,12 @@ impl Kept {
                         silenced = self.watch(connection, epoch, probe) => silenced,
                         () = closed.cancelled() => return,
                     };
-                    probe = match (silenced, opened.elapsed() < FORGIVEN) {
-                        (true, true) => (probe * 2).min(LONGEST_PROBE),
-                        (true, false) => PROBE * 2,
-                        (false, true) => probe,
-                        (false, false) => PROBE,
+                    let stood = opened.elapsed();
+                    probe = match silenced {
+                        true if stood < probe + FROM_ITS_START => (probe * 2).min(LONGEST_PROBE),
+                        true => PROBE * 2,
+                        false if stood < FORGIVEN => probe,
+                        false => PROBE,
                     };
                 }
                 Ok(Err(error)) => {
@@ -188,6 +190,7 @@ impl Kept {
         epoch: u64,
         probe: Duration,
     ) -> bool {
+        let opened = Instant::now();
         let mut silenced = false;
         loop {
             match &*self.state.borrow() {
@@ -198,6 +201,10 @@ impl Kept {
                 () = self.lost.notified() => continue,
                 () = sleep(PROBE_EVERY) => {}
             }
+            let probe = match opened.elapsed() < FORGIVEN {
+                true => probe,
+                false => PROBE,
+            };
             let ping = redis::cmd("PING");
             let pong = timeout(probe, ping.query_async::<Value>(&mut connection));
             let mut pong = pin!(pong);

@@ -113,10 +113,12 @@ impl Subscriptions {
                             false => connection.unsubscribe(&channel).await,
                         }
                     };
+                    let gone = state.wait_for(
+                        |state| !matches!(state, State::Up { epoch: current, .. } if *current == epoch),
+                    );
                     let done = tokio::select! {
                         done = change => done,
-                        // Perhaps gone, which nobody else would tell.
-                        _ = state.changed() => {
+                        _ = gone => {
                             self.changed.notify_one();
                             break;
                         }

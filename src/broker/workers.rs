@@ -93,27 +93,32 @@ impl Broker {
         .await
     }
 
-    /// The ids that are put off, of so many entries in `due` from that place on.
-    pub async fn due(&self, from: usize, count: usize, deadline: Instant) -> Result<Vec<Vec<u8>>> {
-        let members: Vec<Vec<u8>> = self
+    /// Some of the ids that are put off, about so many, and the cursor with which to ask for more: 0 at the end, as
+    /// at the beginning. All that are there for the whole time are told (`ZSCAN`), whatever others do meanwhile.
+    pub async fn put_off(
+        &self,
+        cursor: u64,
+        count: usize,
+        deadline: Instant,
+    ) -> Result<(u64, Vec<Vec<u8>>)> {
+        let (next, found): (u64, Vec<Value>) = self
             .call(Some(deadline), |mut connection, _| {
-                let mut call = redis::cmd("ZRANGE");
-                call.arg(&self.keys.due)
-                    .arg(from)
-                    .arg(from.saturating_add(count).saturating_sub(1));
+                let mut call = redis::cmd("ZSCAN");
+                call.arg(&self.keys.due).arg(cursor).arg("COUNT").arg(count);
                 async move { call.query_async(&mut connection).await }.boxed()
             })
             .await?;
-        let ids = members.iter().filter_map(|it| it.strip_prefix(b"start:"));
-        Ok(ids.map(<[u8]>::to_vec).collect())
+        let members = found.into_iter().step_by(2).filter_map(answer::bytes);
+        let ids = members.filter_map(|it| it.strip_prefix(b"start:").map(<[u8]>::to_vec));
+        Ok((next, ids.collect()))
     }
 
-    /// How many are in `pending`, and how many entries in `due`.
-    pub async fn count_waiting(&self, deadline: Instant) -> Result<(usize, usize)> {
+    /// How many are in `pending`.
+    pub async fn count_pending(&self, deadline: Instant) -> Result<usize> {
         self.call(Some(deadline), |mut connection, _| {
-            let mut pipe = redis::pipe();
-            pipe.llen(&self.keys.pending).zcard(&self.keys.due);
-            async move { pipe.query_async(&mut connection).await }.boxed()
+            let mut call = redis::cmd("LLEN");
+            call.arg(&self.keys.pending);
+            async move { call.query_async(&mut connection).await }.boxed()
         })
         .await
     }

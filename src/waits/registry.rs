@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::client::Caller;
+use crate::outcome::Outcome;
 
 /// How long a wait is quiet before its task is looked at; doubled with each look.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
@@ -26,6 +27,8 @@ pub struct Wait {
     pub again: bool,
     /// The end of a task of this id was heard of before this wait's own was known to be sent.
     pub look_again: bool,
+    /// What a reply said since, of this run or the one before: a look tells.
+    pub heard: Option<Outcome>,
     pub timer: Timer,
 }
 
@@ -59,6 +62,7 @@ impl Wait {
             presence: Presence::Unknown,
             again: false,
             look_again: false,
+            heard: None,
             timer: (now, 0),
         }
     }

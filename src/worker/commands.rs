@@ -90,25 +90,31 @@ async fn kill(shared: &Shared, ids: &[Vec<u8>]) -> Vec<bool> {
 async fn kill_waiting(shared: &Shared) -> Result<()> {
     let broker = &shared.broker;
     let soon = || Instant::now() + PATIENCE;
-    let (mut pending, due) = broker.count_waiting(soon()).await?;
-    // What is put off first: where its time comes meanwhile, it is found among what is pending. All are read
-    // before any ends: among them are times to begin by, which stay, and each end changes the places.
-    let mut put_off = Vec::new();
-    for from in (0..due).step_by(AT_ONCE) {
-        put_off.extend(broker.due(from, AT_ONCE.min(due - from), soon()).await?);
-    }
-    for ids in put_off.chunks(AT_ONCE) {
-        kill(shared, ids).await;
+    let mut pending = broker.count_pending(soon()).await?;
+    // What is put off first: where its time comes meanwhile, it is found among what is pending.
+    let mut cursor = 0;
+    loop {
+        let (next, ids) = broker.put_off(cursor, AT_ONCE, soon()).await?;
+        kill(shared, &ids).await;
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
     }
     // Ids that can't end here (there is no such task, or it was pushed twice) stay where they are, until
-    // somebody takes them. They count once, and are passed by where there is nothing else among them.
-    let (mut skip, mut spared) = (0, HashSet::new());
+    // somebody takes them. They count once, and are passed by where there is nothing else among them; and as
+    // they may be taken meanwhile, it is looked once more from the beginning.
+    let (mut skip, mut spared, mut again) = (0, HashSet::new(), true);
     while pending > 0 {
         let ids = broker
             .oldest_pending(skip, pending.min(AT_ONCE), soon())
             .await?;
         if ids.is_empty() {
-            break;
+            if skip == 0 || !again {
+                break;
+            }
+            (skip, again) = (0, false);
+            continue;
         }
         let ended = kill(shared, &ids).await;
         if !ended.contains(&true) {

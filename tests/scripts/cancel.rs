@@ -205,3 +205,23 @@ fn a_mark_that_redis_forbids_on_the_way_is_not_made_where_the_owner_would_miss_i
         assert_eq!(contents(redis), before, "{forbidden}");
     }
 }
+
+#[test]
+fn what_is_put_in_again_by_hand_and_cancelled_before_it_is_pushed_is_not_run() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    run::<()>(
+        redis,
+        "HSET q:task:a function f state pending result failed error-reason x finished-created t0",
+    );
+    assert_eq!(cancel(redis, "", "why", &["a"]), ["executing why"]);
+    run::<()>(redis, "LPUSH q:pending a");
+    assert!(exchange(redis, TAKE).taken.is_empty());
+    assert_eq!(
+        contents(redis),
+        [
+            "q:task:a hash, expires: cancelled=1 error-reason=cancelled: why finished-created=t1 function=f \
+             options={} result=failed state=finished"
+        ]
+    );
+}

@@ -40,6 +40,9 @@ for i = 8, #ARGV do
     what = 'cancelled'
   else
     what = 'executing'
+    if found[5] and found[1] ~= 'executing' then
+      call('HDEL', key, 'finished-created') -- put in again by hand, in part: the mark is of this life
+    end
     break_seal(key)
     call('HSETNX', key, 'cancel', reason)
     call('HSETNX', key, 'options', '{}') -- whoever takes it, were it pushed only now, looks

@@ -412,7 +412,7 @@ while left > 0 and bytes < budget do
     end
     bytes = bytes + size
     if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-      or found[4] ~= 'pending' then
+      or found[4] ~= 'pending' or found[7] then
       disown(key, mine) -- something is left of an earlier run
     end
     count = count + 1
