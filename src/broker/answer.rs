@@ -20,27 +20,28 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             .map(|code| code == Value::Int(1))
             .collect(),
     };
-    let mut taken = list(part()).into_iter();
-    let (mut function, mut created, mut waits) = (None, None, None);
-    while let Some(id) = taken.next().and_then(bytes) {
-        changed(taken.next(), &mut function, |function| function);
-        let args = match taken.next() {
-            Some(Value::Int(bytes)) => Args::Unread(usize::try_from(bytes).unwrap_or_default()),
-            args => Args::Read(args.and_then(bytes)),
-        };
-        changed(taken.next(), &mut created, |created| created);
-        changed(taken.next(), &mut waits, Arc::from);
-        result.taken.push(Taken {
-            id,
-            function: function.clone(),
-            args,
-            created: created.clone(),
-            reply_to: waits.clone(),
-            options: None,
-            attempt: None,
-            lost: false,
-            owner: exchange.owner.clone(),
-        });
+    for run in list(part()) {
+        let mut run = list(run).into_iter();
+        let (function, created) = (run.next().and_then(bytes), run.next().and_then(bytes));
+        let reply_to: Option<Arc<[u8]>> = run.next().and_then(bytes).map(Arc::from);
+        while let Some(id) = run.next().and_then(bytes) {
+            result.taken.push(Taken {
+                id,
+                function: function.clone(),
+                args: match run.next() {
+                    Some(Value::Int(bytes)) => {
+                        Args::Unread(usize::try_from(bytes).unwrap_or_default())
+                    }
+                    args => Args::Read(args.and_then(bytes)),
+                },
+                created: created.clone(),
+                reply_to: reply_to.clone(),
+                options: None,
+                attempt: None,
+                lost: false,
+                owner: exchange.owner.clone(),
+            });
+        }
     }
     result.unregistered = part() == Value::Int(0);
     let mut dropped = list(part()).into_iter();
@@ -67,13 +68,6 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
         || bytes >= TAKE_BYTES
         || exchange.is_repeated();
     result
-}
-
-/// A field that is a number where it is the one before's.
-fn changed<T>(field: Option<Value>, before: &mut Option<T>, read: impl Fn(Vec<u8>) -> T) {
-    if !matches!(field, Some(Value::Int(_))) {
-        *before = field.and_then(bytes).map(read);
-    }
 }
 
 /// One for each of so many tasks, or none where there are fewer answers.

@@ -148,6 +148,29 @@ fn a_task_whose_id_was_made_for_it_is_put_in_like_any_other_and_once() {
 }
 
 #[test]
+fn an_id_that_one_call_has_twice_is_one_task_whoever_made_the_id() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let made = ["a", "f", "{}", "", "n"];
+    let tasks = [
+        made,
+        plain("b"),
+        ["a", "g", "[]", "me", ""],
+        ["b", "g", "[]", "", "1"],
+    ];
+    assert_eq!(enqueue(redis, "t0", &tasks), [1, 1, 0, 0]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:pending list: b a",
+            "q:sent:me hash, expires: 0=t0",
+            "q:task:a hash: args={} function=f pending-created=t0 state=pending",
+            "q:task:b hash: args={} function=f pending-created=t0 state=pending",
+        ]
+    );
+}
+
+#[test]
 fn what_is_to_start_later_is_due_and_not_pending() {
     let server = Server::start();
     let redis = &mut server.connect();

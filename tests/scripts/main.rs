@@ -184,7 +184,7 @@ fn worker_key(it: Exchange) -> String {
 fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let answer = try_exchange(redis, it).expect("the script runs");
     type Texts = Option<Vec<Option<String>>>;
-    type Answer = (Value, Texts, i64, Texts, Texts);
+    type Answer = (Value, Vec<Texts>, i64, Texts, Texts);
     let (each, taken, alive, dropped, extras): Answer =
         redis::from_redis_value(answer).expect("the answer is what the head says");
     let mut written = vec![1; it.outcomes.len()];
@@ -201,15 +201,21 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
         let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
         texts.chunks(size).map(<[String]>::to_vec).collect()
     };
-    let mut taken = groups(taken, 5);
-    for task in 0..taken.len() {
-        for field in [1, 3, 4] {
-            if taken[task][field] == "0" {
-                taken[task][field] = taken[task - 1][field].clone();
-            }
+    let mut tasks = Vec::new();
+    for run in taken {
+        let mut run: Vec<Option<String>> = run.unwrap_or_default();
+        let of_each = run.split_off(3);
+        let [function, created, waits] = &groups(Some(run), 3)[0][..] else {
+            panic!("a run's head is three fields")
+        };
+        for pair in groups(Some(of_each), 2) {
+            let fields = [&pair[0], function, &pair[1], created, waits];
+            let mut task: Vec<String> = fields.into_iter().cloned().collect();
+            task.resize(8, String::new());
+            tasks.push(task);
         }
-        taken[task].resize(8, String::new());
     }
+    let mut taken = tasks;
     for extra in groups(extras, 4) {
         let which: usize = extra[0].parse().expect("a place");
         taken[which][5..].clone_from_slice(&extra[1..]);

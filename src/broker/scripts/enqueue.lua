@@ -25,7 +25,7 @@
 -- Safe to repeat after an answer that was lost: which call was carried out last is noted under its
 -- place, and neither that one nor an earlier one, which comes late, is carried out again. Looking
 -- for its tasks would not do: they may have run, and have been removed.
-local call = redis.call
+local call, ARGV = redis.call, ARGV -- globals are looked up by name each time
 local prefix, now = ARGV[1], ARGV[2]
 
 local latest = call('HGET', KEYS[3], ARGV[4])
@@ -46,15 +46,22 @@ end
 
 -- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
 -- the way, no hash is left behind that would keep the call from being made again.
-local new, keys, functions, waiters, args = 0, {}, {}, {}, {}
-local pushed, ids, more, put_off = 0, {}, {}, {}
+local made = {} -- runs of tasks whose ids were made for them: where in ARGV, function, waiter
+local others = {} -- of each other task: key, function, waiter, args, replaces, options, expires
+local pushed, ids, put_off = 0, {}, {}
 
 -- What is there of that id: 1 nothing, 0 a task, -1 something else; and whether it is finished.
-local seen, noted = {}, 0
+local seen, noted, noted_others = {}, 0, 0
 local function look(key)
-  while noted < new do
+  while noted < #made do
     noted = noted + 1
-    seen[keys[noted]] = true
+    for i = made[noted][1], made[noted][2], 2 do
+      seen[prefix .. ARGV[i]] = true
+    end
+  end
+  while noted_others < #others do
+    noted_others = noted_others + 1
+    seen[others[noted_others][1]] = true
   end
   if seen[key] then
     return 0
@@ -85,7 +92,7 @@ local function at(time)
 end
 
 local of_function, waiter
-local tasks, others = 0, false -- the answers that are not 1, by the task's number
+local tasks, refused = 0, false -- the answers that are not 1, by the task's number
 
 local function add(kind, id, text, extra)
   local key, answer = prefix .. id, 1
@@ -104,8 +111,6 @@ local function add(kind, id, text, extra)
     answer = replaces and 1 or answer
   end
   if answer == 1 and not late then
-    new = new + 1
-    keys[new], functions[new], waiters[new], args[new] = key, of_function, waiter, text
     if expires ~= '' then
       expires = at(expires)
       put_off[#put_off + 1] = { 'expire:' .. id, expires }
@@ -117,21 +122,19 @@ local function add(kind, id, text, extra)
       pushed = pushed + 1
       ids[pushed] = id
     end
-    if extra then
-      more[new] = { replaces = replaces, options = options, expires = expires }
-    end
+    others[#others + 1] = { key, of_function, waiter, text, replaces, options, expires }
   end
   tasks = tasks + 1
   if answer ~= 1 then
-    others = others or {}
-    others[tasks] = answer
+    refused = refused or {}
+    refused[tasks] = answer
   end
 end
 
 local function answers()
   local each = {}
   for i = 1, tasks do
-    each[i] = others[i] or 1
+    each[i] = refused[i] or 1
   end
   return each
 end
@@ -150,11 +153,10 @@ while next <= last do
     next = next + what * words
     if kind == 'n' then
       for i = first, next - 1, words do
-        local id = ARGV[i]
-        new, pushed = new + 1, pushed + 1
-        ids[pushed], keys[new], args[new] = id, prefix .. id, ARGV[i + 1]
-        functions[new], waiters[new] = of_function, waiter
+        pushed = pushed + 1
+        ids[pushed] = ARGV[i]
       end
+      made[#made + 1] = { first, next - 1, of_function, waiter }
       tasks = tasks + what
     else
       for i = first, next - 1, words do
@@ -164,7 +166,7 @@ while next <= last do
   end
 end
 if late then
-  return others and answers() or 1
+  return refused and answers() or 1
 end
 
 local wake = false
@@ -178,23 +180,33 @@ end
 if pushed > 0 then
   call('LPUSH', KEYS[1], unpack(ids))
 end
-for n = 1, new do
-  local key, extra = keys[n], more[n]
-  if extra and extra.replaces then
+
+for _, run in ipairs(made) do
+  local first, last, of_function, waiter = unpack(run, 1, 4)
+  for i = first, last, 2 do
+    if waiter then
+      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + 1],
+        'pending-created', now, 'reply-to', waiter)
+    else
+      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + 1],
+        'pending-created', now)
+    end
+  end
+end
+for _, task in ipairs(others) do
+  local key, of_function, waiter, text, replaces, options, expires = unpack(task, 1, 7)
+  if replaces then
     call('DEL', key)
   end
-  if not waiters[n] then
-    call('HSET', key, 'function', functions[n], 'state', 'pending', 'args', args[n],
-      'pending-created', now)
-  else
-    call('HSET', key, 'function', functions[n], 'state', 'pending', 'args', args[n],
-      'pending-created', now, 'reply-to', waiters[n])
+  call('HSET', key, 'function', of_function, 'state', 'pending', 'args', text, 'pending-created', now)
+  if waiter then
+    call('HSET', key, 'reply-to', waiter)
   end
-  if extra and extra.options ~= '' then
-    call('HSET', key, 'options', extra.options)
+  if options ~= '' then
+    call('HSET', key, 'options', options)
   end
-  if extra and extra.expires ~= '' then
-    call('HSET', key, 'expires', string.format('%.0f', extra.expires))
+  if expires ~= '' then
+    call('HSET', key, 'expires', string.format('%.0f', expires))
   end
 end
 call('HSET', KEYS[3], ARGV[4], now)
@@ -204,4 +216,4 @@ end
 if wake then
   redis.pcall('PUBLISH', ARGV[3], 'due') -- a hint: without it they are looked at within a second
 end
-return others and answers() or 1
+return refused and answers() or 1

@@ -35,8 +35,8 @@
 --                          number. These come first
 --
 -- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
---           taken: id, function, args (or how many bytes they have), pending-created, reply-to of each,
---             flat, oldest first; 0 where the second, fourth or fifth is the one before's
+--           taken, oldest first: for each run of tasks with the same function, pending-created and
+--             reply-to these three, then id and args (or how many bytes they have) of each, flat
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
 --           nil, or for those taken that have options: which of them, options, attempt, and how
@@ -54,6 +54,7 @@
 -- given up, takes nothing: nobody hears its answer. The worker's key has the number of the latest
 -- repetition. Ids leave `pending` last, and no seal is broken before the task before is written, so that
 -- none is lost where Redis forbids a command on the way.
+local KEYS, ARGV = KEYS, ARGV -- globals are looked up by name each time
 local pending, executing, due = KEYS[1], KEYS[2], KEYS[3]
 local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 if now == '' then
@@ -127,31 +128,32 @@ end
 local held = table.remove(older, 1)
 
 local outcomes, lost = 0, false -- which of them were not written, by number
-local through, places = {}, {} -- what leaves `executing`, and how many there are older
+local leaving, through, places = 0, {}, {} -- what leaves `executing`, and how many there are older
 local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
 
--- The end of one run. `sealed`: the task is this owner's, and nobody has changed anything.
-local function write(key, sealed, told, kind, id, a, b, attempt)
-  local done, leaves, reply_to = false, false, waiter
-  local ours, no_hash = sealed, false
-  if not sealed then
-    local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
-    no_hash = is_no_hash(found) -- written by somebody else
-    ours = not no_hash and (found[1] or found[2])
-    reply_to = found[3]
+local function leave(id)
+  leaving = leaving + 1
+  through[leaving] = id
+  if held then
+    places[leaving] = older[outcomes]
   end
-  if ours then
-    if kind == 'r' then
-      run_again(key, id, reply_to, a, attempt, b)
-    else
-      settle(key, id, now, reply_to, ttl, kind, a, b, told)
-    end
-    if not sealed then
-      call('HDEL', key, seal, seal .. '!', 'cancel') -- which came too late
-    end
-    leaves, done = true, true
-  elseif no_hash then
+end
+
+-- The end of a run whose seal is not there, or may not be broken yet.
+local function write_unsealed(key, kind, id, a, b, attempt)
+  local done, leaves = false, false
+  local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
+  local no_hash = is_no_hash(found) -- written by somebody else
+  if no_hash then
     done = false
+  elseif found[1] or found[2] then
+    if kind == 'r' then
+      run_again(key, id, found[3], a, attempt, b)
+    else
+      settle(key, id, now, found[3], ttl, kind, a, b)
+    end
+    call('HDEL', key, seal, seal .. '!', 'cancel') -- which came too late
+    leaves, done = true, true
   elseif call('EXISTS', key) == 0 then
     leaves = true -- deleted while it ran: nobody else will take it out
     done = repeated -- or removed by this very call, the first time
@@ -162,13 +164,8 @@ local function write(key, sealed, told, kind, id, a, b, attempt)
     leaves = #call('LPOS', executing, id, 'COUNT', 0) > anew
     done = true
   end
-  outcomes = outcomes + 1
   if leaves then
-    local count = #through + 1
-    through[count] = id
-    if held then
-      places[count] = older[outcomes]
-    end
+    leave(id)
   end
   if not done then
     lost = lost or {}
@@ -217,23 +214,28 @@ while at <= last do
         call('DEL', none)
       end
     end
-    local told, sealed = message, {}
+    local unsealed = false -- those of them that were, by number
     for i = 1, count do
       local id = ARGV[at]
       local key = prefix .. id
-      local intact = at_once and try('HDEL', key, seal) == 1
-      write(key, intact, intact and message, kind, id, words > 1 and ARGV[at + 1] or '',
-        words > 2 and ARGV[at + 2] or '', words > 3 and ARGV[at + 3])
-      sealed[i] = intact
-      told = told and intact
+      local a, b = words > 1 and ARGV[at + 1] or '', words > 2 and ARGV[at + 2] or ''
+      outcomes = outcomes + 1
+      if at_once and try('HDEL', key, seal) == 1 then
+        settle(key, id, now, waiter, ttl, kind, a, b, message)
+        leave(id)
+      else
+        write_unsealed(key, kind, id, a, b, words > 3 and ARGV[at + 3])
+        unsealed = unsealed or {}
+        unsealed[i] = true
+      end
       at = at + words
     end
-    if told then
+    if message and not unsealed then
       whole[#whole + 1] = waiter
       whole[#whole + 1] = message
     elseif message then
       for i = 1, count do
-        if sealed[i] then
+        if not unsealed[i] then
           local id = first + (i - 1) * words
           answer(ARGV[id], waiter, kind, words > 1 and ARGV[id + 1] or '',
             words > 2 and ARGV[id + 2] or '')
@@ -291,19 +293,21 @@ local function finish()
   return { lost and written() or 1, taken, alive, dropped, extras }
 end
 
-local fields, runs, created, waits = 0, nil, nil, nil
+local count = 0 -- of the tasks taken
+local run, length, of_function, created, waits
 local function take(id, found, reply_to, options, attempt, lost)
-  taken[fields + 1] = id
-  taken[fields + 2] = found[1] and found[1] == runs and 0 or found[1]
-  taken[fields + 3] = found[2]
-  taken[fields + 4] = found[3] and found[3] == created and 0 or found[3]
-  taken[fields + 5] = reply_to and reply_to == waits and 0 or reply_to
-  runs, created, waits = found[1], found[3], reply_to
-  fields = fields + 5
+  if count == 0 or found[1] ~= of_function or found[3] ~= created or reply_to ~= waits then
+    of_function, created, waits = found[1], found[3], reply_to
+    run, length = { of_function, created, waits }, 3
+    taken[#taken + 1] = run
+  end
+  run[length + 1], run[length + 2] = id, found[2]
+  length = length + 2
+  count = count + 1
   if options then
     extras = extras or {}
     local last = #extras
-    extras[last + 1] = fields / 5 - 1
+    extras[last + 1] = count - 1
     extras[last + 2] = options
     extras[last + 3] = attempt or false -- never nil: the list must have no holes
     extras[last + 4] = lost or false
@@ -368,7 +372,7 @@ end
 local args_apart = ARGV[11] == '1'
 local args = args_apart and '' or 'args'
 
-local started, count, bytes, left = {}, 0, 0, #ids
+local started, bytes, left = {}, 0, #ids
 local function is_started(id)
   for i = 1, count do
     if started[i] == id then
@@ -415,8 +419,7 @@ while left > 0 and bytes < budget do
       or found[4] ~= 'pending' or found[7] then
       disown(key, mine) -- something is left of an earlier run
     end
-    count = count + 1
-    started[count] = id
+    started[count + 1] = id
     take(id, found, found[6], found[5], attempt, lost)
   elseif why ~= 'ended' then
     dropped = dropped or {}
