@@ -74,6 +74,26 @@ fn a_finished_task_that_somebody_puts_in_again_begins_anew() {
 }
 
 #[test]
+fn a_task_that_was_cancelled_before_it_began_begins_anew_like_any_other() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    pending(redis, &["a"]);
+    cancel(redis, "q:cmd", "why", &["a"]);
+    assert_expires(redis, "q:task:a", 86_400_000);
+    run::<()>(redis, "HSET q:task:a state pending");
+    run::<()>(redis, "LPUSH q:pending a");
+    assert_eq!(exchange(redis, TAKE).ids(), ["a"]);
+    assert_eq!(
+        contents(redis),
+        [
+            "q:executing list: a",
+            "q:task:a hash: args={} executing-created=t1 function=f options={} owner:w:1= \
+             pending-created=t0 state=executing",
+        ]
+    );
+}
+
+#[test]
 fn args_that_are_read_apart_are_told_by_their_length_and_count_like_others() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -131,15 +131,7 @@ local outcomes, lost = 0, false -- which of them were not written, by number
 local leaving, through, places = 0, {}, {} -- what leaves `executing`, and how many there are older
 local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
 
-local function leave(id)
-  leaving = leaving + 1
-  through[leaving] = id
-  if held then
-    places[leaving] = older[outcomes]
-  end
-end
-
--- The end of a run whose seal is not there, or may not be broken yet.
+-- The end of a run whose seal is not there, or may not be broken yet. Whether its id leaves `executing`.
 local function write_unsealed(key, kind, id, a, b, attempt)
   local done, leaves = false, false
   local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
@@ -164,13 +156,11 @@ local function write_unsealed(key, kind, id, a, b, attempt)
     leaves = #call('LPOS', executing, id, 'COUNT', 0) > anew
     done = true
   end
-  if leaves then
-    leave(id)
-  end
   if not done then
     lost = lost or {}
     lost[outcomes] = true
   end
+  return leaves
 end
 
 local function written()
@@ -219,14 +209,21 @@ while at <= last do
       local id = ARGV[at]
       local key = prefix .. id
       local a, b = words > 1 and ARGV[at + 1] or '', words > 2 and ARGV[at + 2] or ''
+      local leaves = true
       outcomes = outcomes + 1
       if at_once and try('HDEL', key, seal) == 1 then
         settle(key, id, now, waiter, ttl, kind, a, b, message)
-        leave(id)
       else
-        write_unsealed(key, kind, id, a, b, words > 3 and ARGV[at + 3])
+        leaves = write_unsealed(key, kind, id, a, b, words > 3 and ARGV[at + 3])
         unsealed = unsealed or {}
         unsealed[i] = true
+      end
+      if leaves then
+        leaving = leaving + 1
+        through[leaving] = id
+        if held then
+          places[leaving] = older[outcomes]
+        end
       end
       at = at + words
     end
@@ -332,8 +329,8 @@ end
 
 -- A finished task that somebody has put in again by hand: what is left of its first life goes, and with
 -- it the time to live. Where Redis forbids that, it stays.
-local LEFT = { ['executing-created'] = 1, ['finished-created'] = 1, result = 1, ['result-value'] = 1,
-  ['error-reason'] = 1, ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
+local LEFT = { ['finished-created'] = 1, result = 1, ['result-value'] = 1, ['error-reason'] = 1,
+  ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
 local function renew(key)
   try('PERSIST', key)
   local names = try('HKEYS', key)
@@ -346,7 +343,12 @@ end
 
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
-  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
+  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost',
+    'finished-created')
+  if more[6] then
+    renew(key)
+    return false
+  end
   if more[4] then
     disown(key)
     settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
@@ -382,33 +384,36 @@ local function is_started(id)
   return false
 end
 
+-- Why a task that is not `pending` is not taken, if it is not.
+local function obstacle(key, id, found)
+  if found.err and is_no_hash(found) then
+    return 'not a hash'
+  elseif found[4] == 'finished' then
+    return 'finished'
+  elseif found[4] == 'executing'
+    and (is_started(id) or call('LPOS', executing, id)) then
+    return 'executing'
+  elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
+    return 'missing'
+  end
+end
+
 while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to',
-    'finished-created')
-  local why, attempt, lost
-  if found.err and is_no_hash(found) then
-    why = 'not a hash'
-  elseif found[4] == 'finished' then
-    why = 'finished'
-  elseif found[4] == 'executing'
-    and (is_started(id) or call('LPOS', executing, id)) then
-    why = 'executing'
-  elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
-    why = 'missing'
-  else
-    if found[7] then
-      renew(key)
-    end
-    if found[5] then
-      local ended
-      ended, attempt, lost = ends(key, id, found[5])
-      why = ended and 'ended'
-    end
+  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to')
+  local is_pending = found[4] == 'pending'
+  local why = not is_pending and obstacle(key, id, found)
+  local ended, attempt, lost
+  if found[5] and not why then
+    ended, attempt, lost = ends(key, id, found[5])
   end
-  if not why then
+  if why then
+    dropped = dropped or {}
+    dropped[#dropped + 1] = id
+    dropped[#dropped + 1] = why
+  elseif not ended then
     local size = found[2] and #found[2] or 0
     if args_apart then
       size = call('HSTRLEN', key, 'args')
@@ -416,15 +421,14 @@ while left > 0 and bytes < budget do
     end
     bytes = bytes + size
     if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-      or found[4] ~= 'pending' or found[7] then
+      or not is_pending then
       disown(key, mine) -- something is left of an earlier run
+      if call('HGET', key, 'finished-created') then
+        renew(key)
+      end
     end
     started[count + 1] = id
     take(id, found, found[6], found[5], attempt, lost)
-  elseif why ~= 'ended' then
-    dropped = dropped or {}
-    dropped[#dropped + 1] = id
-    dropped[#dropped + 1] = why
   end
 end
 if count > 0 then

@@ -79,11 +79,11 @@ end
 -- Several are given the same moment, worked out once: with `PEXPIRE` Redis does it each time.
 local moments = {}
 local function expire(key, ttl)
-  if settles == 0 then
-    return call('PEXPIRE', key, ttl)
-  end
   local at = moments[ttl]
   if not at then
+    if settles == 0 then
+      return call('PEXPIRE', key, ttl)
+    end
     at = string.format('%.0f', milliseconds() + ttl)
     moments[ttl] = at
   end
@@ -145,6 +145,17 @@ local function answer(id, reply_to, kind, a, b)
   end
 end
 
+-- What is left of an earlier end: somebody made a finished task pending again by hand.
+local function drop_stale(key, kind)
+  local stale = {
+    v = { 'error-reason', 'error-exception', 'cancelled' },
+    s = { 'error-reason', 'error-exception', 'cancelled', 'result-value' },
+    c = { 'error-exception', 'result-value' },
+    f = { 'error-exception', 'result-value', 'cancelled' },
+  }
+  call('HDEL', key, unpack(stale[kind]))
+end
+
 local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
   local fresh -- whether all fields but the state are new
   if kind == 'v' then
@@ -161,20 +172,16 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
       'finished-created', now) == 3
   end
   if not fresh then
-    -- Something is left of an earlier end: somebody made a finished task pending again by hand.
-    local stale = {
-      v = { 'error-reason', 'error-exception', 'cancelled' },
-      s = { 'error-reason', 'error-exception', 'cancelled', 'result-value' },
-      c = { 'error-exception', 'result-value' },
-      f = { 'error-exception', 'result-value', 'cancelled' },
-    }
-    call('HDEL', key, unpack(stale[kind]))
+    drop_stale(key, kind)
   end
-  if kind == 'f' and b ~= '' then
+  if b ~= '' and kind == 'f' then
     call('HSET', key, 'error-exception', b)
   end
   if reply_to then
     call('HDEL', key, 'reply-to')
+    if not told then
+      answer(id, reply_to, kind, a, b)
+    end
   end
   if ttl == '0' and not reply_to then
     call('DEL', key)
@@ -183,9 +190,6 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
   end
   settles = settles + 1
   settled[settles] = key
-  if reply_to and not told then
-    answer(id, reply_to, kind, a, b)
-  end
 end
 
 local function announce(results, reply_prefix)
