@@ -154,8 +154,15 @@ impl Broker {
                         call.arg("w").arg(if head.reply { address } else { "" });
                     }
                     call.arg(head.kind).arg(alike.len());
+                    let ids_first = head.kind == "n";
                     for task in alike {
-                        call.arg(&task.id).arg(&task.args).arg(extra(task));
+                        call.arg(&task.id);
+                        if !ids_first {
+                            call.arg(&task.args).arg(extra(task));
+                        }
+                    }
+                    for task in alike.iter().filter(|_| ids_first) {
+                        call.arg(&task.args);
                     }
                 }
                 call::invoke(&ENQUEUE, call, connection).boxed()

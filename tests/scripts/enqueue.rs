@@ -148,6 +148,44 @@ fn a_task_whose_id_was_made_for_it_is_put_in_like_any_other_and_once() {
 }
 
 #[test]
+fn tasks_whose_ids_were_made_for_them_are_put_in_together_in_their_order_among_others() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let alike = ["n", "3", "a", "b", "c", "[1]", "[2]", "[3]"];
+    let hash = |id: &str, rest: &str| format!("q:task:{id} hash: {rest} state=pending");
+    for other in [None, Some(["p", "1", "x", "{}"])] {
+        for other_first in [true, false] {
+            run::<()>(redis, "FLUSHALL");
+            let mut args = vec!["q:task:", "t0", "q:wake", "0", "f", "add", "w", "me"];
+            args.extend(other.iter().flatten().filter(|_| other_first));
+            args.extend(alike);
+            args.extend(other.iter().flatten().filter(|_| !other_first));
+            let keys = ["q:pending", "q:due", "q:sent:me"];
+            assert_eq!(call::<i64>(redis, ENQUEUE, &keys, &args), 1);
+            let pending = match (other, other_first) {
+                (None, _) => "c b a",
+                (_, true) => "c b a x",
+                (_, false) => "x c b a",
+            };
+            let mut after = vec![
+                format!("q:pending list: {pending}"),
+                "q:sent:me hash, expires: 0=t0".to_owned(),
+                hash("a", "args=[1] function=add pending-created=t0 reply-to=me"),
+                hash("b", "args=[2] function=add pending-created=t0 reply-to=me"),
+                hash("c", "args=[3] function=add pending-created=t0 reply-to=me"),
+            ];
+            if other.is_some() {
+                after.push(hash(
+                    "x",
+                    "args={} function=add pending-created=t0 reply-to=me",
+                ));
+            }
+            assert_eq!(contents(redis), after);
+        }
+    }
+}
+
+#[test]
 fn an_id_that_one_call_has_twice_is_one_task_whoever_made_the_id() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -11,7 +11,7 @@
 --          f function      of the tasks that follow
 --          w reply-to      of the tasks that follow: who waits, '' for nobody
 --          n n             so many plain tasks follow, of ids that were made for them, so that nobody
---                          needs to look whether they are there: id, args of each
+--                          needs to look whether they are there: all ids, then all args
 --          p n             so many plain tasks: id, args
 --          x n             so many tasks: id, args, extra. extra: new|start|expires|options.
 --                          new: 'n', an id as n has it; '1', a finished task of this id is run anew.
@@ -46,16 +46,17 @@ end
 
 -- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
 -- the way, no hash is left behind that would keep the call from being made again.
-local made = {} -- runs of tasks whose ids were made for them: where in ARGV, function, waiter
+local made = {} -- runs of tasks whose ids were made for them: the first's place, how many, function, waiter
 local others = {} -- of each other task: key, function, waiter, args, replaces, options, expires
-local pushed, ids, put_off = 0, {}, {}
+local ids, first_id, pushed = {}, 1, 0 -- what goes into `pending`: a list, where in it, how many
+local put_off = {}
 
 -- What is there of that id: 1 nothing, 0 a task, -1 something else; and whether it is finished.
 local seen, noted, noted_others = {}, 0, 0
 local function look(key)
   while noted < #made do
     noted = noted + 1
-    for i = made[noted][1], made[noted][2], 2 do
+    for i = made[noted][1], made[noted][1] + made[noted][2] - 1 do
       seen[prefix .. ARGV[i]] = true
     end
   end
@@ -148,16 +149,19 @@ while next <= last do
   elseif kind == 'w' then
     waiter = what ~= '' and what or nil
   else
-    local words = kind == 'x' and 3 or 2
-    local first = next
-    next = next + what * words
+    local first, count, words = next, tonumber(what), kind == 'x' and 3 or 2
+    next = next + count * words
     if kind == 'n' then
-      for i = first, next - 1, words do
-        pushed = pushed + 1
-        ids[pushed] = ARGV[i]
+      made[#made + 1] = { first, count, of_function, waiter }
+      if pushed == 0 and next > last then
+        ids, first_id, pushed = ARGV, first, count -- nothing else goes into `pending`
+      else
+        for i = first, first + count - 1 do
+          pushed = pushed + 1
+          ids[pushed] = ARGV[i]
+        end
       end
-      made[#made + 1] = { first, next - 1, of_function, waiter }
-      tasks = tasks + what
+      tasks = tasks + count
     else
       for i = first, next - 1, words do
         add(kind, ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
@@ -178,17 +182,17 @@ for _, entry in ipairs(put_off) do
   wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
 end
 if pushed > 0 then
-  call('LPUSH', KEYS[1], unpack(ids))
+  call('LPUSH', KEYS[1], unpack(ids, first_id, first_id + pushed - 1))
 end
 
 for _, run in ipairs(made) do
-  local first, last, of_function, waiter = unpack(run, 1, 4)
-  for i = first, last, 2 do
+  local first, count, of_function, waiter = unpack(run, 1, 4)
+  for i = first, first + count - 1 do
     if waiter then
-      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + 1],
+      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + count],
         'pending-created', now, 'reply-to', waiter)
     else
-      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + 1],
+      call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + count],
         'pending-created', now)
     end
   end
