@@ -18,20 +18,19 @@ const HOUR = 3_600_000
 const whole = (client) => snapshot(raw, client.queue)
 const runs = (worker, count = 1) => until(() => worker.health().running === count, `${count} tasks run`)
 const hash = (fields) => ({ function: 'run', args: '{}', 'pending-created': '<time>', ...fields })
-/** A task that was cancelled; `fields` of one that had begun are its executing-created. */
+/** A task that was cancelled; `fields` of one that had begun are its executing-created and options. */
 const cancelled = (reason, fields) => ({
   hash: hash({
     state: 'finished',
     result: 'failed',
     cancelled: '1',
-    options: '{}',
     'error-reason': reason === '' ? 'cancelled' : `cancelled: ${reason}`,
     'finished-created': '<time>',
     ...fields,
   }),
   expires: true,
 })
-const BEGUN = { 'executing-created': '<time>' }
+const BEGUN = { 'executing-created': '<time>', options: '{}' }
 const error = (reason, id = 'x') => ({
   name: 'CancelledError',
   code: 'ERR_CANCELLED',

@@ -20,28 +20,30 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             .map(|code| code == Value::Int(1))
             .collect(),
     };
-    for run in list(part()) {
-        let mut run = list(run).into_iter();
-        let (function, created) = (run.next().and_then(bytes), run.next().and_then(bytes));
-        let reply_to: Option<Arc<[u8]>> = run.next().and_then(bytes).map(Arc::from);
-        while let Some(id) = run.next().and_then(bytes) {
-            result.taken.push(Taken {
-                id,
-                function: function.clone(),
-                args: match run.next() {
-                    Some(Value::Int(bytes)) => {
-                        Args::Unread(usize::try_from(bytes).unwrap_or_default())
-                    }
-                    args => Args::Read(args.and_then(bytes)),
-                },
-                created: created.clone(),
-                reply_to: reply_to.clone(),
-                options: None,
-                attempt: None,
-                lost: false,
-                owner: exchange.owner.clone(),
-            });
+    let mut taken = list(part()).into_iter();
+    let (mut function, mut created, mut reply_to) = (None, None, None);
+    while let Some(next) = taken.next() {
+        if next == Value::Int(0) {
+            let mut field = || taken.next().and_then(bytes);
+            (function, created) = (field(), field());
+            reply_to = field().map(Arc::from);
+            continue;
         }
+        let Some(id) = bytes(next) else { break };
+        result.taken.push(Taken {
+            id,
+            function: function.clone(),
+            args: match taken.next() {
+                Some(Value::Int(bytes)) => Args::Unread(usize::try_from(bytes).unwrap_or_default()),
+                args => Args::Read(args.and_then(bytes)),
+            },
+            created: created.clone(),
+            reply_to: reply_to.clone(),
+            options: None,
+            attempt: None,
+            lost: false,
+            owner: exchange.owner.clone(),
+        });
     }
     result.unregistered = part() == Value::Int(0);
     let mut dropped = list(part()).into_iter();

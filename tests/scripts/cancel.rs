@@ -30,7 +30,7 @@ fn what_has_not_begun_is_cancelled_wherever_it_waits_and_once() {
              pending-created=t0 result=failed state=finished"
             .to_owned(),
         format!(
-            "q:task:pending hash, expires: {ENDED} function=f options={{}} pending-created=t0 result=failed \
+            "q:task:pending hash, expires: {ENDED} function=f pending-created=t0 result=failed \
              state=finished"
         ),
         "q:task:spared hash: args={} function=f pending-created=t0 state=pending".to_owned(),

@@ -184,7 +184,12 @@ fn worker_key(it: Exchange) -> String {
 fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let answer = try_exchange(redis, it).expect("the script runs");
     type Texts = Option<Vec<Option<String>>>;
-    type Answer = (Value, Vec<Texts>, i64, Texts, Texts);
+    type Answer = (Value, Vec<Value>, i64, Texts, Texts);
+    let text = |value| {
+        redis::from_redis_value::<Option<String>>(value)
+            .expect("text")
+            .unwrap_or_default()
+    };
     let (each, taken, alive, dropped, extras): Answer =
         redis::from_redis_value(answer).expect("the answer is what the head says");
     let mut written = vec![1; it.outcomes.len()];
@@ -201,19 +206,24 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
         let texts: Vec<String> = texts.into_iter().map(Option::unwrap_or_default).collect();
         texts.chunks(size).map(<[String]>::to_vec).collect()
     };
-    let mut tasks = Vec::new();
-    for run in taken {
-        let mut run: Vec<Option<String>> = run.unwrap_or_default();
-        let of_each = run.split_off(3);
-        let [function, created, waits] = &groups(Some(run), 3)[0][..] else {
-            panic!("a run's head is three fields")
-        };
-        for pair in groups(Some(of_each), 2) {
-            let fields = [&pair[0], function, &pair[1], created, waits];
-            let mut task: Vec<String> = fields.into_iter().cloned().collect();
-            task.resize(8, String::new());
-            tasks.push(task);
+    let mut tasks: Vec<Vec<String>> = Vec::new();
+    let mut shared: Vec<String> = Vec::new();
+    let mut words = taken.into_iter();
+    while let Some(next) = words.next() {
+        if next == Value::Int(0) {
+            let head = words.by_ref().take(3).map(text).collect();
+            assert_ne!(head, shared, "to be said shorter");
+            shared = head;
+            continue;
         }
+        let args = words.next().expect("args after an id");
+        let [function, created, waits] = &shared[..] else {
+            panic!("what a task shares with others is three fields")
+        };
+        let fields = [&text(next), function, &text(args), created, waits];
+        let mut task: Vec<String> = fields.into_iter().cloned().collect();
+        task.resize(8, String::new());
+        tasks.push(task);
     }
     let mut taken = tasks;
     for extra in groups(extras, 4) {

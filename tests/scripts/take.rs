@@ -74,21 +74,70 @@ fn a_finished_task_that_somebody_puts_in_again_begins_anew() {
 }
 
 #[test]
-fn a_task_that_was_cancelled_before_it_began_begins_anew_like_any_other() {
+fn a_task_that_ended_without_a_run_of_ours_begins_anew_when_it_is_put_in_again() {
     let server = Server::start();
     let redis = &mut server.connect();
-    pending(redis, &["a"]);
-    cancel(redis, "q:cmd", "why", &["a"]);
-    assert_expires(redis, "q:task:a", 86_400_000);
-    run::<()>(redis, "HSET q:task:a state pending");
-    run::<()>(redis, "LPUSH q:pending a");
-    assert_eq!(exchange(redis, TAKE).ids(), ["a"]);
+    pending(redis, &["cancelled", "foreign"]);
+    cancel(redis, "q:cmd", "why", &["cancelled"]);
+    assert_expires(redis, "q:task:cancelled", 86_400_000);
+    run::<()>(redis, "LREM q:pending 0 foreign");
+    run::<()>(
+        redis,
+        "HSET q:task:foreign state finished result successful result-value 1 finished-created t0",
+    );
+    run::<()>(redis, "PEXPIRE q:task:foreign 60000");
+    for id in ["cancelled", "foreign"] {
+        run::<()>(redis, &format!("HSET q:task:{id} state pending"));
+        run::<()>(redis, &format!("LPUSH q:pending {id}"));
+    }
+    assert_eq!(exchange(redis, TAKE).ids(), ["cancelled", "foreign"]);
     assert_eq!(
         contents(redis),
         [
-            "q:executing list: a",
-            "q:task:a hash: args={} executing-created=t1 function=f options={} owner:w:1= \
+            "q:executing list: foreign cancelled",
+            "q:task:cancelled hash: args={} executing-created=t1 function=f owner:w:1= \
              pending-created=t0 state=executing",
+            "q:task:foreign hash: args={} executing-created=t1 function=f owner:w:1= \
+             pending-created=t0 state=executing",
+        ]
+    );
+}
+
+#[test]
+fn tasks_that_differ_in_function_date_or_waiter_are_told_apart() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    let calls = [
+        (
+            "t0",
+            [
+                ["a", "f", "1", "", ""],
+                ["b", "f", "2", "me", ""],
+                ["c", "g", "3", "me", ""],
+            ],
+        ),
+        (
+            "t1",
+            [
+                ["d", "g", "4", "me", ""],
+                ["e", "g", "5", "me", ""],
+                ["f", "g", "6", "", ""],
+            ],
+        ),
+    ];
+    for (now, tasks) in calls {
+        enqueue(redis, now, &tasks);
+    }
+    run::<()>(redis, "HDEL q:task:f pending-created");
+    assert_eq!(
+        exchange(redis, TAKE).taken,
+        [
+            ["a", "f", "1", "t0", "", "", "", ""],
+            ["b", "f", "2", "t0", "me", "", "", ""],
+            ["c", "g", "3", "t0", "me", "", "", ""],
+            ["d", "g", "4", "t1", "me", "", "", ""],
+            ["e", "g", "5", "t1", "me", "", "", ""],
+            ["f", "g", "6", "", "", "", "", ""],
         ]
     );
 }

@@ -138,6 +138,8 @@ pub fn check(now: &Snapshot, pasts: &mut BTreeMap<String, Past>, outside: &Outsi
                 prop_assert_eq!(places, (0, 1, 0), "{} is executing", id);
                 let owner = now.owner(id).is_some();
                 prop_assert!(owner != foreign, "whose is {id}?");
+                let ended = now.field(id, "finished-created").is_some();
+                prop_assert!(!owner || !ended, "{id} has the end of an earlier life");
             }
             Some("finished") => prop_assert_eq!(places, (0, 0, 0), "{} has finished", id),
             Some(other) => prop_assert!(false, "{id} is {other}"),

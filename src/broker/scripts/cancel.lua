@@ -36,7 +36,6 @@ for i = 8, #ARGV do
     what = 'missing'
   elseif found[1] ~= 'executing' and withdraw(KEYS[2], KEYS[1], id) then
     disown(key)
-    call('HSETNX', key, 'options', '{}') -- who takes it, were it put in again by hand, looks at the rest
     settle(key, id, ARGV[5], found[2], result_ttl(found[3], ARGV[7]), 'c', reason, '')
     what = 'cancelled'
   else

@@ -185,6 +185,24 @@ if pushed > 0 then
   call('LPUSH', KEYS[1], unpack(ids, first_id, first_id + pushed - 1))
 end
 
+for _, task in ipairs(others) do
+  local key, of_function, waiter, text, replaces, options, expires = unpack(task, 1, 7)
+  if replaces then
+    call('DEL', key)
+  end
+  if waiter then
+    call('HSET', key, 'function', of_function, 'state', 'pending', 'args', text, 'pending-created', now,
+      'reply-to', waiter)
+  else
+    call('HSET', key, 'function', of_function, 'state', 'pending', 'args', text, 'pending-created', now)
+  end
+  if options ~= '' then
+    call('HSET', key, 'options', options)
+  end
+  if expires ~= '' then
+    call('HSET', key, 'expires', string.format('%.0f', expires))
+  end
+end
 for _, run in ipairs(made) do
   local first, count, of_function, waiter = unpack(run, 1, 4)
   for i = first, first + count - 1 do
@@ -195,22 +213,6 @@ for _, run in ipairs(made) do
       call('HSET', prefix .. ARGV[i], 'function', of_function, 'state', 'pending', 'args', ARGV[i + count],
         'pending-created', now)
     end
-  end
-end
-for _, task in ipairs(others) do
-  local key, of_function, waiter, text, replaces, options, expires = unpack(task, 1, 7)
-  if replaces then
-    call('DEL', key)
-  end
-  call('HSET', key, 'function', of_function, 'state', 'pending', 'args', text, 'pending-created', now)
-  if waiter then
-    call('HSET', key, 'reply-to', waiter)
-  end
-  if options ~= '' then
-    call('HSET', key, 'options', options)
-  end
-  if expires ~= '' then
-    call('HSET', key, 'expires', string.format('%.0f', expires))
   end
 end
 call('HSET', KEYS[3], ARGV[4], now)

@@ -35,8 +35,8 @@
 --                          number. These come first
 --
 -- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
---           taken, oldest first: for each run of tasks with the same function, pending-created and
---             reply-to these three, then id and args (or how many bytes they have) of each, flat
+--           taken, flat, oldest first: id and args (or how many bytes they have) of each; before the
+--             first, and where one of these three changes, 0, function, pending-created, reply-to
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
 --           nil, or for those taken that have options: which of them, options, attempt, and how
@@ -135,9 +135,8 @@ local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
 local function write_unsealed(key, kind, id, a, b, attempt)
   local done, leaves = false, false
   local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
-  local no_hash = is_no_hash(found) -- written by somebody else
-  if no_hash then
-    done = false
+  if is_no_hash(found) then
+    done = false -- written by somebody else
   elseif found[1] or found[2] then
     if kind == 'r' then
       run_again(key, id, found[3], a, attempt, b)
@@ -290,15 +289,19 @@ local function finish()
   return { lost and written() or 1, taken, alive, dropped, extras }
 end
 
-local count = 0 -- of the tasks taken
-local run, length, of_function, created, waits
+local count, length = 0, 0 -- of the tasks taken, and of what is told of them
+local of_function, created, waits
 local function take(id, found, reply_to, options, attempt, lost)
   if count == 0 or found[1] ~= of_function or found[3] ~= created or reply_to ~= waits then
     of_function, created, waits = found[1], found[3], reply_to
-    run, length = { of_function, created, waits }, 3
-    taken[#taken + 1] = run
+    taken[length + 1] = 0
+    taken[length + 2] = of_function
+    taken[length + 3] = created
+    taken[length + 4] = waits
+    length = length + 4
   end
-  run[length + 1], run[length + 2] = id, found[2]
+  taken[length + 1] = id
+  taken[length + 2] = found[2]
   length = length + 2
   count = count + 1
   if options then
@@ -329,8 +332,8 @@ end
 
 -- A finished task that somebody has put in again by hand: what is left of its first life goes, and with
 -- it the time to live. Where Redis forbids that, it stays.
-local LEFT = { ['finished-created'] = 1, result = 1, ['result-value'] = 1, ['error-reason'] = 1,
-  ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
+local LEFT = { ['executing-created'] = 1, ['finished-created'] = 1, result = 1, ['result-value'] = 1,
+  ['error-reason'] = 1, ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
 local function renew(key)
   try('PERSIST', key)
   local names = try('HKEYS', key)
@@ -343,12 +346,7 @@ end
 
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
-  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost',
-    'finished-created')
-  if more[6] then
-    renew(key)
-    return false
-  end
+  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
   if more[4] then
     disown(key)
     settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
@@ -402,10 +400,14 @@ while left > 0 and bytes < budget do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to')
+  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to',
+    'finished-created')
   local is_pending = found[4] == 'pending'
   local why = not is_pending and obstacle(key, id, found)
   local ended, attempt, lost
+  if found[7] and not why then
+    renew(key)
+  end
   if found[5] and not why then
     ended, attempt, lost = ends(key, id, found[5])
   end
@@ -421,11 +423,8 @@ while left > 0 and bytes < budget do
     end
     bytes = bytes + size
     if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-      or not is_pending then
+      or not is_pending or found[7] then
       disown(key, mine) -- something is left of an earlier run
-      if call('HGET', key, 'finished-created') then
-        renew(key)
-      end
     end
     started[count + 1] = id
     take(id, found, found[6], found[5], attempt, lost)
