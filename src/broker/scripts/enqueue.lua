@@ -95,9 +95,9 @@ end
 local of_function, waiter
 local tasks, refused = 0, false -- the answers that are not 1, by the task's number
 
-local function add(kind, id, text, extra)
+local function add(id, text, extra)
   local key, answer = prefix .. id, 1
-  local fresh, start, expires, options, replaces = kind == 'n', '', '', '', false
+  local fresh, start, expires, options, replaces = false, '', '', '', false
   if extra then
     local which
     which, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
@@ -164,7 +164,7 @@ while next <= last do
       tasks = tasks + count
     else
       for i = first, next - 1, words do
-        add(kind, ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
+        add(ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
       end
     end
   end
