@@ -31,113 +31,111 @@ local prefix, now = ARGV[1], ARGV[2]
 local latest = call('HGET', KEYS[3], ARGV[4])
 local late = latest and latest >= now
 
--- Of a call that was carried out before: whether it made this task.
-local told = {}
-local function made_before(id, key)
-  local found = redis.pcall('HGET', key, 'pending-created')
-  if type(found) == 'table' then
-    return -1
-  end
-  local ours = found == now or not found and call('EXISTS', key) == 0
-  local answer = ours and not told[id] and 1 or 0
-  told[id] = true
-  return answer
-end
-
 -- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
 -- the way, no hash is left behind that would keep the call from being made again.
 local made = {} -- runs of tasks whose ids were made for them: the first's place, how many, function, waiter
-local others = {} -- of each other task: key, function, waiter, args, replaces, options, expires
+local others -- of each other task: key, function, waiter, args, replaces, options, expires
 local ids, first_id, pushed = {}, 1, 0 -- what goes into `pending`: a list, where in it, how many
-local put_off = {}
-
--- What is there of that id: 1 nothing, 0 a task, -1 something else; and whether it is finished.
-local seen, noted, noted_others = {}, 0, 0
-local function look(key)
-  while noted < #made do
-    noted = noted + 1
-    for i = made[noted][1], made[noted][1] + made[noted][2] - 1 do
-      seen[prefix .. ARGV[i]] = true
-    end
-  end
-  while noted_others < #others do
-    noted_others = noted_others + 1
-    seen[others[noted_others][1]] = true
-  end
-  if seen[key] then
-    return 0
-  end
-  if call('EXISTS', key) == 0 then
-    return 1
-  end
-  local state = redis.pcall('HGET', key, 'state')
-  if type(state) == 'table' and not string.find(state.err, '^WRONGTYPE') then
-    error(state.err, 0)
-  end
-  if type(state) == 'table' then
-    return -1
-  end
-  return 0, state == 'finished'
-end
-
-local clock
-local function at(time)
-  if string.sub(time, 1, 1) == '@' then
-    return tonumber(string.sub(time, 2))
-  end
-  if not clock then
-    local parts = call('TIME')
-    clock = parts[1] * 1000 + math.floor(parts[2] / 1000)
-  end
-  return clock + tonumber(time)
-end
-
+local put_off
 local of_function, waiter
 local tasks, refused = 0, false -- the answers that are not 1, by the task's number
 
-local function add(id, text, extra)
-  local key, answer = prefix .. id, 1
-  local fresh, start, expires, options, replaces = false, '', '', '', false
-  if extra then
-    local which
-    which, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
-    fresh, replaces = which == 'n', which == '1'
-  end
-  if late then
-    answer = made_before(id, key)
-  elseif not fresh then
-    local finished
-    answer, finished = look(key)
-    replaces = replaces and finished
-    answer = replaces and 1 or answer
-  end
-  if answer == 1 and not late then
-    if expires ~= '' then
-      expires = at(expires)
-      put_off[#put_off + 1] = { 'expire:' .. id, expires }
-      options = options == '' and '{}' or options -- who takes it looks at the rest only where it is there
-    end
-    if start ~= '' then
-      put_off[#put_off + 1] = { 'start:' .. id, at(start) }
-    else
-      pushed = pushed + 1
-      ids[pushed] = id
-    end
-    others[#others + 1] = { key, of_function, waiter, text, replaces, options, expires }
-  end
-  tasks = tasks + 1
-  if answer ~= 1 then
-    refused = refused or {}
-    refused[tasks] = answer
-  end
-end
+-- Takes in a task whose id somebody gave, or that has options.
+local add
+-- Makes that: each function costs every call, and more with each local that it uses.
+local function make_add()
+  others, put_off = {}, {}
 
-local function answers()
-  local each = {}
-  for i = 1, tasks do
-    each[i] = refused[i] or 1
+  -- Of a call that was carried out before: whether it made this task.
+  local told = {}
+  local function made_before(id, key)
+    local found = redis.pcall('HGET', key, 'pending-created')
+    if type(found) == 'table' then
+      return -1
+    end
+    local ours = found == now or not found and call('EXISTS', key) == 0
+    local answer = ours and not told[id] and 1 or 0
+    told[id] = true
+    return answer
   end
-  return each
+
+  -- What is there of that id: 1 nothing, 0 a task, -1 something else; and whether it is finished.
+  local seen, noted, noted_others = {}, 0, 0
+  local function look(key)
+    while noted < #made do
+      noted = noted + 1
+      for i = made[noted][1], made[noted][1] + made[noted][2] - 1 do
+        seen[prefix .. ARGV[i]] = true
+      end
+    end
+    while noted_others < #others do
+      noted_others = noted_others + 1
+      seen[others[noted_others][1]] = true
+    end
+    if seen[key] then
+      return 0
+    end
+    if call('EXISTS', key) == 0 then
+      return 1
+    end
+    local state = redis.pcall('HGET', key, 'state')
+    if type(state) == 'table' and not string.find(state.err, '^WRONGTYPE') then
+      error(state.err, 0)
+    end
+    if type(state) == 'table' then
+      return -1
+    end
+    return 0, state == 'finished'
+  end
+
+  local clock
+  local function at(time)
+    if string.sub(time, 1, 1) == '@' then
+      return tonumber(string.sub(time, 2))
+    end
+    if not clock then
+      local parts = call('TIME')
+      clock = parts[1] * 1000 + math.floor(parts[2] / 1000)
+    end
+    return clock + tonumber(time)
+  end
+
+  return function(id, text, extra)
+    local key, answer = prefix .. id, 1
+    local fresh, start, expires, options, replaces = false, '', '', '', false
+    if extra then
+      local which
+      which, start, expires, options = string.match(extra, '^(.-)|(.-)|(.-)|(.*)$')
+      fresh, replaces = which == 'n', which == '1'
+    end
+    if late then
+      answer = made_before(id, key)
+    elseif not fresh then
+      local finished
+      answer, finished = look(key)
+      replaces = replaces and finished
+      answer = replaces and 1 or answer
+    end
+    if answer == 1 and not late then
+      if expires ~= '' then
+        expires = at(expires)
+        put_off[#put_off + 1] = { 'expire:' .. id, expires }
+        options = options == '' and '{}' or options -- who takes it looks at the rest only where it is there
+      end
+      if start ~= '' then
+        put_off[#put_off + 1] = { 'start:' .. id, at(start) }
+      else
+        pushed = pushed + 1
+        ids[pushed] = id
+      end
+      others[#others + 1] = { key, of_function, waiter, text, replaces, options, expires }
+    end
+    tasks = tasks + 1
+    if answer ~= 1 then
+      refused = refused or {}
+      refused[tasks] = answer
+    end
+  end
 end
 
 local next, last = 5, #ARGV
@@ -163,29 +161,38 @@ while next <= last do
       end
       tasks = tasks + count
     else
+      add = add or make_add()
       for i = first, next - 1, words do
         add(ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
       end
     end
   end
 end
+
+local answers = 1
+if refused then
+  answers = {}
+  for i = 1, tasks do
+    answers[i] = refused[i] or 1
+  end
+end
 if late then
-  return refused and answers() or 1
+  return answers
 end
 
 local wake = false
-if #put_off > 0 then
+if put_off and #put_off > 0 then
   call('LLEN', KEYS[1]) -- a key of another type: fail before anything is written
-end
-for _, entry in ipairs(put_off) do
-  call('ZADD', KEYS[2], entry[2], entry[1])
-  wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
+  for _, entry in ipairs(put_off) do
+    call('ZADD', KEYS[2], entry[2], entry[1])
+    wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
+  end
 end
 if pushed > 0 then
   call('LPUSH', KEYS[1], unpack(ids, first_id, first_id + pushed - 1))
 end
 
-for _, task in ipairs(others) do
+for _, task in ipairs(others or {}) do
   local key, of_function, waiter, text, replaces, options, expires = unpack(task, 1, 7)
   if replaces then
     call('DEL', key)
@@ -222,4 +229,4 @@ end
 if wake then
   redis.pcall('PUBLISH', ARGV[3], 'due') -- a hint: without it they are looked at within a second
 end
-return refused and answers() or 1
+return answers

@@ -81,65 +81,68 @@ if want > 0 then
   ids = call('LRANGE', pending, -want, -1)
 end
 
-local KEPT_ERRORS = 10
-
-local function run_again(key, id, reply_to, why, attempt, delay)
-  local more = call('HMGET', key, 'cancel', 'expires', 'options')
-  if more[1] then
-    return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
-  end
-  if delay == '0' then
-    call('LPUSH', pending, id)
-  else
-    call('ZADD', due, milliseconds() + delay, 'start:' .. id)
-  end
-  local expires = moment(more[2])
-  if expires then
-    call('ZADD', due, expires, 'expire:' .. id)
-  end
-  call('HSET', key, 'state', 'pending', 'attempt', attempt,
-    'error-' .. (attempt - 1), now .. ' ' .. why)
-  call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
-  call('HDEL', key, 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
-end
-
-local function written_before(key, kind, attempt)
-  if kind == 'r' then
-    local error = call('HGET', key, 'error-' .. (attempt - 1))
-    if error and string.sub(error, 1, #now) == now then
-      return true
-    end
-  end
-  local found = call('HMGET', key, 'state', 'finished-created')
-  return found[1] == 'finished' and found[2] == now
-end
-
--- Whether a task that was to be run again has been taken, and not ended since.
-local function taken_again(key, id)
-  local state = call('HGET', key, 'state')
-  return state == 'executing' or state ~= 'finished' and not call('LPOS', pending, id)
-    and not call('ZSCORE', due, 'start:' .. id)
-end
-
-local older = {}
-for number in string.gmatch(ARGV[10], '%d+') do
-  older[#older + 1] = tonumber(number)
-end
-local held = table.remove(older, 1)
-
 local outcomes, lost = 0, false -- which of them were not written, by number
-local leaving, through, places = 0, {}, {} -- what leaves `executing`, and how many there are older
+local leaving, through, places = 0, {}, nil -- what leaves `executing`, and how many there are older
 local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
+
+local held, older -- how many this worker has there, and for each outcome how many of these are older
+if ARGV[10] ~= '' then
+  older, places = {}, {}
+  for number in string.gmatch(ARGV[10], '%d+') do
+    older[#older + 1] = tonumber(number)
+  end
+  held = table.remove(older, 1)
+end
 
 -- The end of a run whose seal is not there, or may not be broken yet. Whether its id leaves `executing`.
 local function write_unsealed(key, kind, id, a, b, attempt)
+  local KEPT_ERRORS = 10
+  local call = redis.call
+
+  local function run_again(reply_to)
+    local more = call('HMGET', key, 'cancel', 'expires', 'options')
+    if more[1] then
+      return settle(key, id, now, reply_to, result_ttl(more[3], ARGV[9]), 'c', more[1], '')
+    end
+    if b == '0' then
+      call('LPUSH', pending, id)
+    else
+      call('ZADD', due, milliseconds() + b, 'start:' .. id)
+    end
+    local expires = moment(more[2])
+    if expires then
+      call('ZADD', due, expires, 'expire:' .. id)
+    end
+    call('HSET', key, 'state', 'pending', 'attempt', attempt, 'error-' .. (attempt - 1), now .. ' ' .. a)
+    call('HSETNX', key, 'options', '{}') -- who takes it looks at the rest only where it is there
+    call('HDEL', key, 'executing-created', 'error-' .. (attempt - 1 - KEPT_ERRORS))
+  end
+
+  local function written_before()
+    if kind == 'r' then
+      local error = call('HGET', key, 'error-' .. (attempt - 1))
+      if error and string.sub(error, 1, #now) == now then
+        return true
+      end
+    end
+    local found = call('HMGET', key, 'state', 'finished-created')
+    return found[1] == 'finished' and found[2] == now
+  end
+
+  -- Whether a task that was to be run again has been taken, and not ended since.
+  local function taken_again()
+    local state = call('HGET', key, 'state')
+    return state == 'executing' or state ~= 'finished' and not call('LPOS', pending, id)
+      and not call('ZSCORE', due, 'start:' .. id)
+  end
+
   local done, leaves = false, false
-  local found = try('HMGET', key, seal, seal .. '!', 'reply-to')
+  local found = redis.pcall('HMGET', key, seal, seal .. '!', 'reply-to')
   if is_no_hash(found) then
     done = false -- written by somebody else
   elseif found[1] or found[2] then
     if kind == 'r' then
-      run_again(key, id, found[3], a, attempt, b)
+      run_again(found[3])
     else
       settle(key, id, now, found[3], ttl, kind, a, b)
     end
@@ -148,10 +151,10 @@ local function write_unsealed(key, kind, id, a, b, attempt)
   elseif call('EXISTS', key) == 0 then
     leaves = true -- deleted while it ran: nobody else will take it out
     done = repeated -- or removed by this very call, the first time
-  elseif written_before(key, kind, attempt) then
+  elseif written_before() then
     -- Where the first time ended in between, the id has not left the list. It may also be there
     -- anew: taken meanwhile, perhaps by a worker of another kind, which writes nothing at first.
-    local anew = kind == 'r' and taken_again(key, id) and 1 or 0
+    local anew = kind == 'r' and taken_again() and 1 or 0
     leaves = #call('LPOS', executing, id, 'COUNT', 0) > anew
     done = true
   end
@@ -162,16 +165,7 @@ local function write_unsealed(key, kind, id, a, b, attempt)
   return leaves
 end
 
-local function written()
-  local each = {}
-  for i = 1, outcomes do
-    each[i] = lost[i] and 0 or 1
-  end
-  return each
-end
-
 local none = KEYS[4] .. ':' -- no such key
-local WORDS = { v = 2, s = 1, f = 3, c = 2, r = 4 }
 local at, last, retries = 12, #ARGV, false
 while at <= last do
   local kind, what = ARGV[at], ARGV[at + 1]
@@ -190,7 +184,8 @@ while at <= last do
       call('ZCARD', due)
       retries = true
     end
-    local words, count, first = WORDS[kind], tonumber(what), at
+    local words = (kind == 'v' or kind == 'c') and 2 or kind == 's' and 1 or kind == 'f' and 3 or 4
+    local count, first = tonumber(what), at
     -- At once only what can't be forbidden half-way.
     local at_once = in_time and kind ~= 'r'
     if at_once then
@@ -244,38 +239,39 @@ end
 
 -- Of a long list, parts are read before the whole of it is: to either side of where an id is thought to be.
 -- That is exact where the list is this worker's alone, but for what it has been given and not heard of
--- yet, which is younger than all these; and about right among others'.
-local UNHEARD, ABOUT, CALL = 128, 64, 16
-local function take_out_near()
-  local length = call('LLEN', executing)
+-- yet, which is younger than all these; and about right among others'. Returns those not found so.
+local function take_out_near(list, ids, places, held)
+  local UNHEARD, ABOUT, CALL, GONE = 128, 64, 16, ''
+  local call = redis.call
+  local length = call('LLEN', list)
   local alone = length - held <= UNHEARD
   local near, scale = alone and 0 or ABOUT, alone and 1 or length / held
-  if #through * (2 * near + CALL) > length then
-    return -- the whole is less than so many parts
+  if #ids * (2 * near + CALL) > length then
+    return ids -- the whole is less than so many parts
   end
   local others, gone = {}, 0
-  for i, id in ipairs(through) do
+  for i, id in ipairs(ids) do
     local first = math.max(0, math.floor((places[i] or 0) * scale) - near)
-    local part = call('LRANGE', executing, -first - 2 * near - 1, -first - 1)
+    local part = call('LRANGE', list, -first - 2 * near - 1, -first - 1)
     local place = #part
     while place > 0 and part[place] ~= id do
       place = place - 1
     end
     if place > 0 then
-      call('LSET', executing, place - #part - first - 1, GONE)
+      call('LSET', list, place - #part - first - 1, GONE)
       gone = gone + 1
     else
       others[#others + 1] = id
     end
   end
   if gone > 0 then
-    call('LREM', executing, -gone, GONE)
+    call('LREM', list, -gone, GONE)
   end
-  through = others
+  return others
 end
 
 if held then
-  take_out_near()
+  through = take_out_near(executing, through, places, held)
 end
 take_out(executing, through)
 if retries and #ids < want then
@@ -283,11 +279,6 @@ if retries and #ids < want then
 end
 
 local taken, dropped, extras = {}, false, false -- false, not nil: the answer must have no holes
-
-local function finish()
-  announce(ARGV[2], ARGV[3])
-  return { lost and written() or 1, taken, alive, dropped, extras }
-end
 
 local count, length = 0, 0 -- of the tasks taken, and of what is told of them
 local of_function, created, waits
@@ -316,37 +307,38 @@ end
 
 local mine = 'owner:' .. owner
 if repeated then
-  local ids, seen = call('LRANGE', executing, 0, -1), {}
-  for i = #ids, 1, -1 do
-    local found = try('HMGET', prefix .. ids[i], 'function', 'args', 'pending-created', 'reply-to',
+  local all, seen = call('LRANGE', executing, 0, -1), {}
+  for i = #all, 1, -1 do
+    local id = all[i]
+    local found = try('HMGET', prefix .. id, 'function', 'args', 'pending-created', 'reply-to',
       'options', 'attempt', 'lost', mine, mine .. '!')
-    if not is_no_hash(found) and (found[8] or found[9]) and not seen[ids[i]] then
-      seen[ids[i]] = true
-      take(ids[i], found, found[4], found[5], found[6], found[7])
+    if not is_no_hash(found) and (found[8] or found[9]) and not seen[id] then
+      seen[id] = true
+      take(id, found, found[4], found[5], found[6], found[7])
     end
   end
-  if #taken > 0 then
-    return finish()
+  if count > 0 then
+    ids = {} -- they are told again, and nothing more is taken
   end
 end
 
 -- A finished task that somebody has put in again by hand: what is left of its first life goes, and with
 -- it the time to live. Where Redis forbids that, it stays.
-local LEFT = { ['executing-created'] = 1, ['finished-created'] = 1, result = 1, ['result-value'] = 1,
-  ['error-reason'] = 1, ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
 local function renew(key)
-  try('PERSIST', key)
-  local names = try('HKEYS', key)
+  local LEFT = { ['executing-created'] = 1, ['finished-created'] = 1, result = 1, ['result-value'] = 1,
+    ['error-reason'] = 1, ['error-exception'] = 1, cancelled = 1, cancel = 1, attempt = 1, lost = 1, expires = 1 }
+  redis.pcall('PERSIST', key)
+  local names = redis.pcall('HKEYS', key)
   for _, name in ipairs(names.err and {} or names) do
     if LEFT[name] or string.find(name, '^error%-%d+$') then
-      try('HDEL', key, name)
+      redis.pcall('HDEL', key, name)
     end
   end
 end
 
 -- What must be looked at where a task has options. True where it ends here.
 local function ends(key, id, options)
-  local more = call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
+  local more = redis.call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
   if more[4] then
     disown(key)
     settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'c', more[4], '')
@@ -360,10 +352,10 @@ local function ends(key, id, options)
       settle(key, id, now, more[3], result_ttl(options, ARGV[9]), 'f',
         expires and 'expired: ' .. which .. ' had not begun by then'
           or 'expires can\'t be used: expected milliseconds since 1970', '')
-      try('ZREM', due, 'expire:' .. id) -- of another type: then there is none
+      redis.pcall('ZREM', due, 'expire:' .. id) -- of another type: then there is none
       return true
     end
-    try('ZREM', due, 'expire:' .. id)
+    redis.pcall('ZREM', due, 'expire:' .. id)
   end
   return false, more[1], more[5]
 end
@@ -373,14 +365,6 @@ local args_apart = ARGV[11] == '1'
 local args = args_apart and '' or 'args'
 
 local started, bytes, left = {}, 0, #ids
-local function is_started(id)
-  for i = 1, count do
-    if started[i] == id then
-      return true
-    end
-  end
-  return false
-end
 
 -- Why a task that is not `pending` is not taken, if it is not.
 local function obstacle(key, id, found)
@@ -388,10 +372,14 @@ local function obstacle(key, id, found)
     return 'not a hash'
   elseif found[4] == 'finished' then
     return 'finished'
-  elseif found[4] == 'executing'
-    and (is_started(id) or call('LPOS', executing, id)) then
-    return 'executing'
-  elseif not found[1] and not found[4] and call('EXISTS', key) == 0 then
+  elseif found[4] == 'executing' then
+    for i = 1, count do
+      if started[i] == id then
+        return 'executing'
+      end
+    end
+    return redis.call('LPOS', executing, id) and 'executing'
+  elseif not found[1] and not found[4] and redis.call('EXISTS', key) == 0 then
     return 'missing'
   end
 end
@@ -430,10 +418,19 @@ while left > 0 and bytes < budget do
     take(id, found, found[6], found[5], attempt, lost)
   end
 end
-if count > 0 then
+if #started > 0 then
   call('LPUSH', executing, unpack(started))
 end
 if left < #ids then
   call('LTRIM', pending, 0, left - #ids - 1)
 end
-return finish()
+announce(ARGV[2], ARGV[3])
+
+local written = 1
+if lost then
+  written = {}
+  for i = 1, outcomes do
+    written[i] = lost[i] and 0 or 1
+  end
+end
+return { written, taken, alive, dropped, extras }

@@ -27,39 +27,19 @@
 --     renames that field, before the change, so that none is missed where Redis forbids a command on the
 --     way; true where it has an owner
 
--- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
-local INLINE = 16384
--- Longest reply that is sent together with others: each string that is made on the way there is hashed,
--- byte by byte. With shorter ones the messages take longer.
-local SHORT = 1024
--- How long a task that is not to be kept stays where somebody waits, in case the reply is lost.
-local REREAD = 60000
-
--- Processes that are told of an end, at most: attach.lua notes as many.
-local WAITERS = 16
+-- A function costs every call of a script as much as a command does, and more with each local of the script
+-- that it uses: those that are seldom needed use none.
 
 local call, try = redis.call, redis.pcall
-local settles, settled, replies, addresses, whole = 0, {}, {}, {}, {}
-
--- The heads of netstrings. Kept, because making text of a number takes longer than all the rest.
-local heads = {}
-local function head(text)
-  local length = #text
-  local made = heads[length]
-  if not made then
-    made = length .. ':'
-    heads[length] = made
-  end
-  return made
-end
+local settles, settled, replies, addresses, whole, moments = 0, {}, {}, {}, {}, {}
 
 local function milliseconds()
-  local time = call('TIME')
+  local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
 local function date()
-  local time = call('TIME')
+  local time = redis.call('TIME')
   local floor, seconds = math.floor, tonumber(time[1])
   -- The Gregorian calendar in years that begin with March, so that a leap day is a year's last, and
   -- in eras of 400 years, after which it is the same again.
@@ -74,20 +54,6 @@ local function date()
   year = year + era * 400 + (month <= 2 and 1 or 0)
   return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, day, floor(of_day / 3600),
     floor(of_day % 3600 / 60), of_day % 60, tonumber(time[2]))
-end
-
--- Several are given the same moment, worked out once: with `PEXPIRE` Redis does it each time.
-local moments = {}
-local function expire(key, ttl)
-  local at = moments[ttl]
-  if not at then
-    if settles == 0 then
-      return call('PEXPIRE', key, ttl)
-    end
-    at = string.format('%.0f', milliseconds() + ttl)
-    moments[ttl] = at
-  end
-  call('PEXPIREAT', key, at)
 end
 
 local function moment(field)
@@ -105,43 +71,41 @@ local function is_no_hash(found)
   return true
 end
 
-local function tell(address, reply)
-  if #reply > SHORT then
-    whole[#whole + 1] = address
-    whole[#whole + 1] = reply
-    return
-  end
-  local parts = replies[address]
-  if not parts then
-    parts = {}
-    replies[address] = parts
-    addresses[#addresses + 1] = address
-  end
-  parts[#parts + 1] = reply
-end
-
 local function answer(id, reply_to, kind, a, b)
-  local reply = head(id) .. id
+  -- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
+  local INLINE = 16384
+  -- Longest reply that is sent together with others: each string that is made on the way there is hashed,
+  -- byte by byte. With shorter ones the messages take longer.
+  local SHORT = 1024
+  -- Processes that are told of an end, at most: attach.lua notes as many.
+  local WAITERS = 16
+
+  local reply = #id .. ':' .. id
   if #a + #b > INLINE then
     reply = reply .. 'r'
   elseif kind == 'f' then
-    reply = reply .. 'f' .. head(a) .. a .. head(b) .. b
+    reply = reply .. 'f' .. #a .. ':' .. a .. #b .. ':' .. b
   elseif kind == 's' then
     reply = reply .. 's'
   else
-    reply = reply .. kind .. head(a) .. a
+    reply = reply .. kind .. #a .. ':' .. a
   end
-  local several = string.find(reply_to, ',', 1, true)
-  if not several and reply_to ~= '' then
-    return tell(reply_to, reply)
-  end
-  local count = 0
+  local told = 0
   for address in string.gmatch(reply_to, '[^,]+') do
-    count = count + 1
-    if count > WAITERS then
+    if told == WAITERS then
       break
     end
-    tell(address, reply)
+    told = told + 1
+    local parts = replies[address]
+    if #reply > SHORT then
+      whole[#whole + 1] = address
+      whole[#whole + 1] = reply
+    elseif parts then
+      parts[#parts + 1] = reply
+    else
+      replies[address] = { reply }
+      addresses[#addresses + 1] = address
+    end
   end
 end
 
@@ -153,7 +117,7 @@ local function drop_stale(key, kind)
     c = { 'error-exception', 'result-value' },
     f = { 'error-exception', 'result-value', 'cancelled' },
   }
-  call('HDEL', key, unpack(stale[kind]))
+  redis.call('HDEL', key, unpack(stale[kind]))
 end
 
 local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
@@ -186,7 +150,19 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
   if ttl == '0' and not reply_to then
     call('DEL', key)
   elseif ttl ~= '' then
-    expire(key, ttl == '0' and REREAD or ttl)
+    -- One that is not to be kept stays for as long where somebody waits: the reply may be lost.
+    local kept = ttl == '0' and 60000 or ttl
+    -- Several are given the same moment, worked out once: with `PEXPIRE` Redis does it each time.
+    local at = moments[kept]
+    if at then
+      call('PEXPIREAT', key, at)
+    elseif settles == 0 then
+      call('PEXPIRE', key, kept)
+    else
+      at = string.format('%.0f', milliseconds() + kept)
+      moments[kept] = at
+      call('PEXPIREAT', key, at)
+    end
   end
   settles = settles + 1
   settled[settles] = key
@@ -217,34 +193,9 @@ end
 -- One by one where they are few. Where they are many, `LREM` would go through the list again for
 -- each, so its ends are read, by turns and further in each time, until all are found: the oldest
 -- are at one end, and what has just begun at the other, however much has been running for long.
-local FEW, WINDOW, SPARSE, GONE, PUSHED = 4, 512, 4, '', 1000
-
--- One end of the list, as far as it was read: cut off, and what stays put back; or, where much more
--- was read than goes, each of those overwritten and taken out.
-local function cut(list, side, oldest)
-  local gone = #side.gone
-  if gone == 0 then
-    return
-  end
-  if side.read > SPARSE * gone then
-    for i = 1, gone do
-      call('LSET', list, oldest and -side.gone[i] or side.gone[i] - 1, GONE)
-    end
-    call('LREM', list, oldest and -gone or gone, GONE)
-    return
-  end
-  call('LTRIM', list, oldest and 0 or side.read, oldest and -side.read - 1 or -1)
-  local stay = {}
-  for i = #side.stay, 1, -1 do
-    stay[#stay + 1] = side.stay[i]
-  end
-  for i = 1, #stay, PUSHED do
-    call(oldest and 'RPUSH' or 'LPUSH', list, unpack(stay, i, math.min(i + PUSHED - 1, #stay)))
-  end
-end
-
 local function take_out(list, ids)
-  local count = #ids
+  local FEW, WINDOW, SPARSE, GONE, PUSHED = 4, 512, 4, '', 1000
+  local call, count = redis.call, #ids
   if count <= FEW then
     for i = 1, count do
       call('LREM', list, -1, ids[i])
@@ -261,8 +212,33 @@ local function take_out(list, ids)
     call('LTRIM', list, 0, -count - 1)
     return
   end
+
+  -- One end of the list, as far as it was read: cut off, and what stays put back; or, where much more
+  -- was read than goes, each of those overwritten and taken out.
+  local function cut(list, side, oldest)
+    local gone = #side.gone
+    if gone == 0 then
+      return
+    end
+    if side.read > SPARSE * gone then
+      for i = 1, gone do
+        call('LSET', list, oldest and -side.gone[i] or side.gone[i] - 1, GONE)
+      end
+      call('LREM', list, oldest and -gone or gone, GONE)
+      return
+    end
+    call('LTRIM', list, oldest and 0 or side.read, oldest and -side.read - 1 or -1)
+    local stay = {}
+    for i = #side.stay, 1, -1 do
+      stay[#stay + 1] = side.stay[i]
+    end
+    for i = 1, #stay, PUSHED do
+      call(oldest and 'RPUSH' or 'LPUSH', list, unpack(stay, i, math.min(i + PUSHED - 1, #stay)))
+    end
+  end
+
   local wanted, left = {}, 0
-  for i = 1, #ids do
+  for i = 1, count do
     if not wanted[ids[i]] then
       wanted[ids[i]] = true
       left = left + 1
@@ -282,7 +258,7 @@ local function take_out(list, ids)
       side, first, last, step = young, 1, size, 1
       window = call('LRANGE', list, young.read, young.read + size - 1)
     end
-    local few = side.read < SPARSE * #ids
+    local few = side.read < SPARSE * count
     for i = first, last, step do
       local id = window[i]
       if wanted[id] then
@@ -302,7 +278,7 @@ local function take_out(list, ids)
 end
 
 local function owner_of(key)
-  for _, name in ipairs(call('HKEYS', key)) do
+  for _, name in ipairs(redis.call('HKEYS', key)) do
     if string.find(name, '^owner:') then
       return name
     end
@@ -310,22 +286,22 @@ local function owner_of(key)
 end
 
 local function disown(key, but)
-  for _, name in ipairs(call('HKEYS', key)) do
+  for _, name in ipairs(redis.call('HKEYS', key)) do
     if name ~= but and string.find(name, '^owner:') then
-      call('HDEL', key, name)
+      redis.call('HDEL', key, name)
     end
   end
 end
 
 local function break_seal(key)
   local owned = false
-  for _, name in ipairs(call('HKEYS', key)) do
+  for _, name in ipairs(redis.call('HKEYS', key)) do
     if string.find(name, '^owner:') then
       owned = true
       if not string.find(name, '!$') then
-        call('HDEL', key, name .. '!') -- forbidden: fail before anything is written
-        call('HSET', key, name .. '!', '')
-        call('HDEL', key, name)
+        redis.call('HDEL', key, name .. '!') -- forbidden: fail before anything is written
+        redis.call('HSET', key, name .. '!', '')
+        redis.call('HDEL', key, name)
       end
     end
   end
@@ -333,6 +309,6 @@ local function break_seal(key)
 end
 
 local function withdraw(due, pending, id)
-  call('ZREM', due, 'expire:' .. id)
-  return call('ZREM', due, 'start:' .. id) == 1 or call('LREM', pending, -1, id) > 0
+  redis.call('ZREM', due, 'expire:' .. id)
+  return redis.call('ZREM', due, 'start:' .. id) == 1 or redis.call('LREM', pending, -1, id) > 0
 end
