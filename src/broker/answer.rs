@@ -20,11 +20,20 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             .map(|code| code == Value::Int(1))
             .collect(),
     };
-    let mut taken = list(part()).into_iter();
+    result.unregistered = part() == Value::Int(0);
+    let (dropped, extras) = (part(), part());
+    let mut dropped = list(dropped).into_iter();
+    while let Some(id) = dropped.next().and_then(bytes) {
+        let why = dropped.next().and_then(bytes).unwrap_or_default();
+        result.dropped.push(Dropped {
+            id,
+            why: String::from_utf8_lossy(&why).into_owned(),
+        });
+    }
     let (mut function, mut created, mut reply_to) = (None, None, None);
-    while let Some(next) = taken.next() {
+    while let Some(next) = parts.next() {
         if next == Value::Int(0) {
-            let mut field = || taken.next().and_then(bytes);
+            let mut field = || parts.next().and_then(bytes);
             (function, created) = (field(), field());
             reply_to = field().map(Arc::from);
             continue;
@@ -33,7 +42,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
         result.taken.push(Taken {
             id,
             function: function.clone(),
-            args: match taken.next() {
+            args: match parts.next() {
                 Some(Value::Int(bytes)) => Args::Unread(usize::try_from(bytes).unwrap_or_default()),
                 args => Args::Read(args.and_then(bytes)),
             },
@@ -45,16 +54,7 @@ pub fn exchanged(answer: Value, exchange: &Exchange) -> Exchanged {
             owner: exchange.owner.clone(),
         });
     }
-    result.unregistered = part() == Value::Int(0);
-    let mut dropped = list(part()).into_iter();
-    while let Some(id) = dropped.next().and_then(bytes) {
-        let why = dropped.next().and_then(bytes).unwrap_or_default();
-        result.dropped.push(Dropped {
-            id,
-            why: String::from_utf8_lossy(&why).into_owned(),
-        });
-    }
-    let mut extras = list(part()).into_iter();
+    let mut extras = list(extras).into_iter();
     while let Some(Value::Int(index)) = extras.next() {
         let (options, attempt, lost) = (extras.next(), extras.next(), extras.next());
         let taken = usize::try_from(index).ok();

@@ -184,14 +184,15 @@ fn worker_key(it: Exchange) -> String {
 fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     let answer = try_exchange(redis, it).expect("the script runs");
     type Texts = Option<Vec<Option<String>>>;
-    type Answer = (Value, Vec<Value>, i64, Texts, Texts);
     let text = |value| {
         redis::from_redis_value::<Option<String>>(value)
             .expect("text")
             .unwrap_or_default()
     };
-    let (each, taken, alive, dropped, extras): Answer =
-        redis::from_redis_value(answer).expect("the answer is what the head says");
+    let parts: Vec<Value> = redis::from_redis_value(answer).expect("a list");
+    let (parts, taken) = parts.split_at(4);
+    let (each, alive, dropped, extras): (Value, i64, Texts, Texts) =
+        redis::from_redis_value(Value::Array(parts.to_vec())).expect("what the head says");
     let mut written = vec![1; it.outcomes.len()];
     if each != Value::Int(1) {
         let each: Vec<i64> = redis::from_redis_value(each).expect("a number for each");
@@ -208,7 +209,7 @@ fn exchange_dead(redis: &mut Connection, it: Exchange) -> Exchanged {
     };
     let mut tasks: Vec<Vec<String>> = Vec::new();
     let mut shared: Vec<String> = Vec::new();
-    let mut words = taken.into_iter();
+    let mut words = taken.iter().cloned();
     while let Some(next) = words.next() {
         if next == Value::Int(0) {
             let head = words.by_ref().take(3).map(text).collect();

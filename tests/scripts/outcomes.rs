@@ -240,8 +240,8 @@ fn each_process_that_waits_gets_one_message_of_all_that_is_short_and_everybody_h
         ["v", "kb", "s", "f", "c", "long", "alone"].map(|id| format!("q:results q:task:{id}"));
     let replies = [
         "q:reply:me 1:vv2:121:ss1:ff3:why5:stack1:cc4:late4:longr",
-        "q:reply:you 1:ss",
         &format!("q:reply:me 2:kbv1024:{kb}"),
+        "q:reply:you 1:ss",
     ];
     assert_eq!(
         heard.all(redis),

@@ -34,17 +34,13 @@ local late = latest and latest >= now
 -- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
 -- the way, no hash is left behind that would keep the call from being made again.
 local made = {} -- runs of tasks whose ids were made for them: the first's place, how many, function, waiter
-local others -- of each other task: key, function, waiter, args, replaces, options, expires
+local others, put_off = false, false -- each other task: key, function, waiter, args, replaces, options, expires
 local ids, first_id, pushed = {}, 1, 0 -- what goes into `pending`: a list, where in it, how many
-local put_off
-local of_function, waiter
-local tasks, refused = 0, false -- the answers that are not 1, by the task's number
 
--- Takes in a task whose id somebody gave, or that has options.
-local add
--- Makes that: each function costs every call, and more with each local that it uses.
-local function make_add()
-  others, put_off = {}, {}
+-- Makes the function that takes in a task whose id somebody gave, or that has options. Within another, because each
+-- function costs every call, and more with each local that it uses.
+local function adder(prefix, now, late, made, others, put_off)
+  local call, ARGV = redis.call, ARGV
 
   -- Of a call that was carried out before: whether it made this task.
   local told = {}
@@ -100,7 +96,8 @@ local function make_add()
     return clock + tonumber(time)
   end
 
-  return function(id, text, extra)
+  -- The task's answer, and whether its id goes into `pending`.
+  return function(id, text, extra, of_function, waiter)
     local key, answer = prefix .. id, 1
     local fresh, start, expires, options, replaces = false, '', '', '', false
     if extra then
@@ -109,34 +106,31 @@ local function make_add()
       fresh, replaces = which == 'n', which == '1'
     end
     if late then
-      answer = made_before(id, key)
+      return made_before(id, key), false
     elseif not fresh then
       local finished
       answer, finished = look(key)
       replaces = replaces and finished
       answer = replaces and 1 or answer
     end
-    if answer == 1 and not late then
-      if expires ~= '' then
-        expires = at(expires)
-        put_off[#put_off + 1] = { 'expire:' .. id, expires }
-        options = options == '' and '{}' or options -- who takes it looks at the rest only where it is there
-      end
-      if start ~= '' then
-        put_off[#put_off + 1] = { 'start:' .. id, at(start) }
-      else
-        pushed = pushed + 1
-        ids[pushed] = id
-      end
-      others[#others + 1] = { key, of_function, waiter, text, replaces, options, expires }
-    end
-    tasks = tasks + 1
     if answer ~= 1 then
-      refused = refused or {}
-      refused[tasks] = answer
+      return answer, false
     end
+    if expires ~= '' then
+      expires = at(expires)
+      put_off[#put_off + 1] = { 'expire:' .. id, expires }
+      options = options == '' and '{}' or options -- who takes it looks at the rest only where it is there
+    end
+    if start ~= '' then
+      put_off[#put_off + 1] = { 'start:' .. id, at(start) }
+    end
+    others[#others + 1] = { key, of_function, waiter, text, replaces, options, expires }
+    return 1, start == ''
   end
 end
+
+local of_function, waiter, add
+local tasks, refused = 0, false -- the answers that are not 1, by the task's number
 
 local next, last = 5, #ARGV
 while next <= last do
@@ -161,9 +155,21 @@ while next <= last do
       end
       tasks = tasks + count
     else
-      add = add or make_add()
+      if not add then
+        others, put_off = {}, {}
+        add = adder(prefix, now, late, made, others, put_off)
+      end
       for i = first, next - 1, words do
-        add(ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2])
+        local answer, goes = add(ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2], of_function, waiter)
+        tasks = tasks + 1
+        if goes then
+          pushed = pushed + 1
+          ids[pushed] = ARGV[i]
+        end
+        if answer ~= 1 then
+          refused = refused or {}
+          refused[tasks] = answer
+        end
       end
     end
   end
@@ -185,7 +191,7 @@ if put_off and #put_off > 0 then
   call('LLEN', KEYS[1]) -- a key of another type: fail before anything is written
   for _, entry in ipairs(put_off) do
     call('ZADD', KEYS[2], entry[2], entry[1])
-    wake = wake or call('ZRANGE', KEYS[2], 0, 0)[1] == entry[1]
+    wake = wake or call('ZRANGE', KEYS[2], '0', '0')[1] == entry[1]
   end
 end
 if pushed > 0 then
@@ -224,7 +230,7 @@ for _, run in ipairs(made) do
 end
 call('HSET', KEYS[3], ARGV[4], now)
 if not latest or string.sub(latest, 1, 13) ~= string.sub(now, 1, 13) then -- another hour
-  call('PEXPIRE', KEYS[3], 86400000)
+  call('PEXPIRE', KEYS[3], '86400000')
 end
 if wake then
   redis.pcall('PUBLISH', ARGV[3], 'due') -- a hint: without it they are looked at within a second

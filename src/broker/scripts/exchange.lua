@@ -35,12 +35,12 @@
 --                          number. These come first
 --
 -- Returns { 1 where all of them were written; or for each 1, or 0 (this owner has lost the task)
---           taken, flat, oldest first: id and args (or how many bytes they have) of each; before the
---             first, and where one of these three changes, 0, function, pending-created, reply-to
 --           1, or 0 where the worker's own key is gone: it counts as dead, and gets no tasks
 --           nil, or dropped: id, why (missing | finished | executing | not a hash), flat
 --           nil, or for those taken that have options: which of them, options, attempt, and how
---           often a worker died over it, flat }
+--             often a worker died over it, flat
+--           what was taken, oldest first: id and args (or how many bytes they have) of each; before the
+--             first, and where one of these three changes, 0, function, pending-created, reply-to }
 --
 -- One step, so that an id is in exactly one place at any time, a task is ended by its owner only,
 -- and the hash is final when the messages go out.
@@ -60,13 +60,14 @@ local prefix, now, owner = ARGV[1], ARGV[4], ARGV[5]
 if now == '' then
   now = date()
 end
-local want, budget, repeated = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] % 1000 > 0
+local want, budget, number = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local repeated = number % 1000 > 0
 
 -- Keys of another type: fail before anything is written. The others are looked at where they are
 -- needed.
 call('LLEN', executing)
 local alive, ids, latest = 1, {}, call('HGET', KEYS[4], 'repeated')
-local in_time = latest and tonumber(latest) <= tonumber(ARGV[8])
+local in_time = latest and (latest == '0' or tonumber(latest) <= number)
 if not latest and (want > 0 or repeated) then
   alive = 0
 end
@@ -78,7 +79,7 @@ elseif #ARGV > 11 then
   call('HSET', KEYS[4], 'repeated', latest) -- forbidden, or no memory: fail before a seal is broken
 end
 if want > 0 then
-  ids = call('LRANGE', pending, -want, -1)
+  ids = call('LRANGE', pending, -want, '-1')
 end
 
 local outcomes, lost = 0, false -- which of them were not written, by number
@@ -94,10 +95,11 @@ if ARGV[10] ~= '' then
   held = table.remove(older, 1)
 end
 
--- The end of a run whose seal is not there, or may not be broken yet. Whether its id leaves `executing`.
-local function write_unsealed(key, kind, id, a, b, attempt)
+-- The end of a run whose seal is not there, or may not be broken yet. Whether it was written, and whether its id
+-- leaves `executing`.
+local function write_unsealed(key, seal, ttl, kind, id, a, b, attempt)
   local KEPT_ERRORS = 10
-  local call = redis.call
+  local call, pending, executing, due = redis.call, KEYS[1], KEYS[2], KEYS[3]
 
   local function run_again(reply_to)
     local more = call('HMGET', key, 'cancel', 'expires', 'options')
@@ -136,10 +138,9 @@ local function write_unsealed(key, kind, id, a, b, attempt)
       and not call('ZSCORE', due, 'start:' .. id)
   end
 
-  local done, leaves = false, false
   local found = redis.pcall('HMGET', key, seal, seal .. '!', 'reply-to')
   if is_no_hash(found) then
-    done = false -- written by somebody else
+    return false, false -- written by somebody else
   elseif found[1] or found[2] then
     if kind == 'r' then
       run_again(found[3])
@@ -147,22 +148,17 @@ local function write_unsealed(key, kind, id, a, b, attempt)
       settle(key, id, now, found[3], ttl, kind, a, b)
     end
     call('HDEL', key, seal, seal .. '!', 'cancel') -- which came too late
-    leaves, done = true, true
+    return true, true
   elseif call('EXISTS', key) == 0 then
-    leaves = true -- deleted while it ran: nobody else will take it out
-    done = repeated -- or removed by this very call, the first time
+    -- Removed by this very call, the first time; or deleted while it ran: nobody else will take it out.
+    return repeated, true
   elseif written_before() then
     -- Where the first time ended in between, the id has not left the list. It may also be there
     -- anew: taken meanwhile, perhaps by a worker of another kind, which writes nothing at first.
     local anew = kind == 'r' and taken_again() and 1 or 0
-    leaves = #call('LPOS', executing, id, 'COUNT', 0) > anew
-    done = true
+    return true, #call('LPOS', executing, id, 'COUNT', 0) > anew
   end
-  if not done then
-    lost = lost or {}
-    lost[outcomes] = true
-  end
-  return leaves
+  return false, false
 end
 
 local none = KEYS[4] .. ':' -- no such key
@@ -190,9 +186,9 @@ while at <= last do
     local at_once = in_time and kind ~= 'r'
     if at_once then
       -- Forbidden: fail before a seal is broken, after which no repetition would make up for it.
-      call('PEXPIRE', none, 1)
+      call('PEXPIRE', none, '1')
       if count > 1 or settles > 0 then
-        call('PEXPIREAT', none, 1)
+        call('PEXPIREAT', none, '1')
       end
       if ttl == '0' then
         call('DEL', none)
@@ -203,14 +199,18 @@ while at <= last do
       local id = ARGV[at]
       local key = prefix .. id
       local a, b = words > 1 and ARGV[at + 1] or '', words > 2 and ARGV[at + 2] or ''
-      local leaves = true
+      local written, leaves = true, true
       outcomes = outcomes + 1
       if at_once and try('HDEL', key, seal) == 1 then
         settle(key, id, now, waiter, ttl, kind, a, b, message)
       else
-        leaves = write_unsealed(key, kind, id, a, b, words > 3 and ARGV[at + 3])
+        written, leaves = write_unsealed(key, seal, ttl, kind, id, a, b, words > 3 and ARGV[at + 3])
         unsealed = unsealed or {}
         unsealed[i] = true
+      end
+      if not written then
+        lost = lost or {}
+        lost[outcomes] = true
       end
       if leaves then
         leaving = leaving + 1
@@ -222,8 +222,8 @@ while at <= last do
       at = at + words
     end
     if message and not unsealed then
-      whole[#whole + 1] = waiter
-      whole[#whole + 1] = message
+      messages[#messages + 1] = waiter
+      messages[#messages + 1] = message
     elseif message then
       for i = 1, count do
         if not unsealed[i] then
@@ -275,50 +275,23 @@ if held then
 end
 take_out(executing, through)
 if retries and #ids < want then
-  ids = call('LRANGE', pending, -want, -1) -- one that is to be run again at once may be among them
-end
-
-local taken, dropped, extras = {}, false, false -- false, not nil: the answer must have no holes
-
-local count, length = 0, 0 -- of the tasks taken, and of what is told of them
-local of_function, created, waits
-local function take(id, found, reply_to, options, attempt, lost)
-  if count == 0 or found[1] ~= of_function or found[3] ~= created or reply_to ~= waits then
-    of_function, created, waits = found[1], found[3], reply_to
-    taken[length + 1] = 0
-    taken[length + 2] = of_function
-    taken[length + 3] = created
-    taken[length + 4] = waits
-    length = length + 4
-  end
-  taken[length + 1] = id
-  taken[length + 2] = found[2]
-  length = length + 2
-  count = count + 1
-  if options then
-    extras = extras or {}
-    local last = #extras
-    extras[last + 1] = count - 1
-    extras[last + 2] = options
-    extras[last + 3] = attempt or false -- never nil: the list must have no holes
-    extras[last + 4] = lost or false
-  end
+  ids = call('LRANGE', pending, -want, '-1') -- one that is to be run again at once may be among them
 end
 
 local mine = 'owner:' .. owner
+local again = false -- whether what was taken the first time is told again: then nothing more is taken
 if repeated then
-  local all, seen = call('LRANGE', executing, 0, -1), {}
-  for i = #all, 1, -1 do
+  local all, taken, seen = call('LRANGE', executing, '0', '-1'), {}, {}
+  for i = 1, #all do
     local id = all[i]
-    local found = try('HMGET', prefix .. id, 'function', 'args', 'pending-created', 'reply-to',
-      'options', 'attempt', 'lost', mine, mine .. '!')
-    if not is_no_hash(found) and (found[8] or found[9]) and not seen[id] then
+    local found = try('HMGET', prefix .. id, mine, mine .. '!')
+    if not is_no_hash(found) and (found[1] or found[2]) and not seen[id] then
       seen[id] = true
-      take(id, found, found[4], found[5], found[6], found[7])
+      taken[#taken + 1] = id
     end
   end
-  if count > 0 then
-    ids = {} -- they are told again, and nothing more is taken
+  if #taken > 0 then
+    ids, again = taken, true
   end
 end
 
@@ -337,7 +310,7 @@ local function renew(key)
 end
 
 -- What must be looked at where a task has options. True where it ends here.
-local function ends(key, id, options)
+local function ends(key, id, options, due)
   local more = redis.call('HMGET', key, 'attempt', 'expires', 'reply-to', 'cancel', 'lost')
   if more[4] then
     disown(key)
@@ -360,20 +333,14 @@ local function ends(key, id, options)
   return false, more[1], more[5]
 end
 
--- Hardly a hash has a field without a name: next to nothing is read in place of the args.
-local args_apart = ARGV[11] == '1'
-local args = args_apart and '' or 'args'
-
-local started, bytes, left = {}, 0, #ids
-
 -- Why a task that is not `pending` is not taken, if it is not.
-local function obstacle(key, id, found)
+local function obstacle(key, id, found, started, executing)
   if found.err and is_no_hash(found) then
     return 'not a hash'
   elseif found[4] == 'finished' then
     return 'finished'
   elseif found[4] == 'executing' then
-    for i = 1, count do
+    for i = 1, #started do
       if started[i] == id then
         return 'executing'
       end
@@ -384,53 +351,90 @@ local function obstacle(key, id, found)
   end
 end
 
-while left > 0 and bytes < budget do
+-- Hardly a hash has a field without a name: next to nothing is read in place of the args.
+local args_apart = ARGV[11] == '1' and not again -- else, were that forbidden, it would be repeated for ever
+local args = args_apart and '' or 'args'
+
+local dropped, extras = false, false -- false, not nil: the answer must have no holes
+local answered, length, count = { 1, alive, false, false }, 4, 0
+local of_function, created, waits
+local started, bytes, left = {}, 0, #ids
+
+while left > 0 and (again or bytes < budget) do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
   local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to',
     'finished-created')
-  local is_pending = found[4] == 'pending'
-  local why = not is_pending and obstacle(key, id, found)
-  local ended, attempt, lost
-  if found[7] and not why then
-    renew(key)
+  local why, ended, attempt, deaths
+  if again then
+    if found[5] then
+      attempt, deaths = unpack(call('HMGET', key, 'attempt', 'lost'))
+    end
+  else
+    local is_pending = found[4] == 'pending'
+    why = not is_pending and obstacle(key, id, found, started, executing)
+    if found[7] and not why then
+      renew(key)
+    end
+    if found[5] and not why then
+      ended, attempt, deaths = ends(key, id, found[5], due)
+    end
+    if why then
+      dropped = dropped or {}
+      dropped[#dropped + 1] = id
+      dropped[#dropped + 1] = why
+    elseif not ended then
+      if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
+        or not is_pending or found[7] then
+        disown(key, mine) -- something is left of an earlier run
+      end
+      started[count + 1] = id
+    end
   end
-  if found[5] and not why then
-    ended, attempt, lost = ends(key, id, found[5])
-  end
-  if why then
-    dropped = dropped or {}
-    dropped[#dropped + 1] = id
-    dropped[#dropped + 1] = why
-  elseif not ended then
-    local size = found[2] and #found[2] or 0
+  if not why and not ended then
+    local args, size = found[2], found[2] and #found[2] or 0
     if args_apart then
       size = call('HSTRLEN', key, 'args')
-      found[2] = size > 0 and size
+      args = size > 0 and size
     end
     bytes = bytes + size
-    if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-      or not is_pending or found[7] then
-      disown(key, mine) -- something is left of an earlier run
+    if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= waits then
+      of_function, created, waits = found[1], found[3], found[6]
+      answered[length + 1] = 0
+      answered[length + 2] = of_function
+      answered[length + 3] = created
+      answered[length + 4] = waits
+      length = length + 4
     end
-    started[count + 1] = id
-    take(id, found, found[6], found[5], attempt, lost)
+    answered[length + 1] = id
+    answered[length + 2] = args
+    length = length + 2
+    if found[5] then
+      extras = extras or {}
+      local last = #extras
+      extras[last + 1] = count
+      extras[last + 2] = found[5]
+      extras[last + 3] = attempt or false -- never nil: the list must have no holes
+      extras[last + 4] = deaths or false
+    end
+    count = count + 1
   end
 end
 if #started > 0 then
   call('LPUSH', executing, unpack(started))
 end
-if left < #ids then
-  call('LTRIM', pending, 0, left - #ids - 1)
+if left < #ids and not again then
+  call('LTRIM', pending, '0', left - #ids - 1)
 end
 announce(ARGV[2], ARGV[3])
 
-local written = 1
 if lost then
-  written = {}
+  local written = {}
   for i = 1, outcomes do
     written[i] = lost[i] and 0 or 1
   end
+  answered[1] = written
 end
-return { written, taken, alive, dropped, extras }
+answered[3], answered[4] = dropped, extras
+return answered
