@@ -53,12 +53,14 @@ impl Mailbox {
     pub fn push(&self, item: String) {
         let mut state = lock(&self.state);
         state.items.push_back(item);
-        self.rouse(&mut state);
+        let awake = std::mem::replace(&mut state.awake, true);
+        drop(state);
+        self.rouse(awake);
     }
 
     /// Wakes JavaScript for items that its next pull brings along itself.
     pub fn rouse_for_more(&self) {
-        self.rouse(&mut lock(&self.state));
+        self.rouse(!self.claim());
     }
 
     /// Whether JavaScript is to pull without being woken: it is here already, and nothing has woken it.
@@ -66,8 +68,9 @@ impl Mailbox {
         !std::mem::replace(&mut lock(&self.state).awake, true)
     }
 
-    fn rouse(&self, state: &mut State) {
-        if !std::mem::replace(&mut state.awake, true) {
+    /// Without the lock: JavaScript's thread may run at once in place of this one, and would wait for it.
+    fn rouse(&self, awake: bool) {
+        if !awake {
             // Fails only while the environment is torn down, when nobody listens any more.
             self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
