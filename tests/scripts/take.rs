@@ -180,6 +180,22 @@ fn args_that_are_read_apart_are_told_by_their_length_and_count_like_others() {
 }
 
 #[test]
+fn a_task_is_not_taken_where_redis_forbids_to_look_at_it() {
+    let server = Server::start();
+    let redis = &mut server.connect();
+    for (forbidden, args_apart) in [("hmget", ""), ("hmget", "1"), ("hstrlen", "1")] {
+        run::<()>(redis, "FLUSHALL");
+        pending(redis, &["a"]);
+        run::<()>(redis, &format!("HSET {} repeated 0", worker_key(TAKE)));
+        let before = contents(redis);
+        let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
+        let take = Exchange { args_apart, ..TAKE };
+        assert!(try_exchange(&mut poor, take).is_err(), "{forbidden}");
+        assert_eq!(contents(redis), before, "{forbidden}");
+    }
+}
+
+#[test]
 fn a_repeated_exchange_gives_each_of_its_own_once_and_nothing_of_others() {
     let server = Server::start();
     let redis = &mut server.connect();

@@ -34,7 +34,8 @@ local late = latest and latest >= now
 -- What is written is gathered first, and the hashes are written last: where Redis forbids a command on
 -- the way, no hash is left behind that would keep the call from being made again.
 local made = {} -- runs of tasks whose ids were made for them: the first's place, how many, function, waiter
-local others, put_off = false, false -- each other task: key, function, waiter, args, replaces, options, expires
+local others = {} -- of each other task: key, function, waiter, args, replaces, options, expires
+local put_off = {} -- entries of `due`, and when
 local ids, first_id, pushed = {}, 1, 0 -- what goes into `pending`: a list, where in it, how many
 
 -- Makes the function that takes in a task whose id somebody gave, or that has options. Within another, because each
@@ -155,10 +156,7 @@ while next <= last do
       end
       tasks = tasks + count
     else
-      if not add then
-        others, put_off = {}, {}
-        add = adder(prefix, now, late, made, others, put_off)
-      end
+      add = add or adder(prefix, now, late, made, others, put_off)
       for i = first, next - 1, words do
         local answer, goes = add(ARGV[i], ARGV[i + 1], words > 2 and ARGV[i + 2], of_function, waiter)
         tasks = tasks + 1
@@ -187,7 +185,7 @@ if late then
 end
 
 local wake = false
-if put_off and #put_off > 0 then
+if #put_off > 0 then
   call('LLEN', KEYS[1]) -- a key of another type: fail before anything is written
   for _, entry in ipairs(put_off) do
     call('ZADD', KEYS[2], entry[2], entry[1])
@@ -198,7 +196,7 @@ if pushed > 0 then
   call('LPUSH', KEYS[1], unpack(ids, first_id, first_id + pushed - 1))
 end
 
-for _, task in ipairs(others or {}) do
+for _, task in ipairs(others) do
   local key, of_function, waiter, text, replaces, options, expires = unpack(task, 1, 7)
   if replaces then
     call('DEL', key)

@@ -21,7 +21,7 @@
 --          these are older than its task, with commas in between. Where to look first, and no more than
 --          that: others take out of the list, too
 -- ARGV[11] '1' where args are to be told by their length, and read by `HGET` afterwards: what is long
---          passes through Lua slowly
+--          passes through Lua slowly. A repetition tells them whole, so that it ends where `HGET` is forbidden
 -- ARGV[12…] records, each beginning with its kind:
 --          o owner         of the tasks that follow: the token under which they were taken
 --          w reply-to      of the tasks that follow: who waited when they were taken, '' for nobody
@@ -89,8 +89,8 @@ local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
 local held, older -- how many this worker has there, and for each outcome how many of these are older
 if ARGV[10] ~= '' then
   older, places = {}, {}
-  for number in string.gmatch(ARGV[10], '%d+') do
-    older[#older + 1] = tonumber(number)
+  for digits in string.gmatch(ARGV[10], '%d+') do
+    older[#older + 1] = tonumber(digits)
   end
   held = table.remove(older, 1)
 end
@@ -99,7 +99,7 @@ end
 -- leaves `executing`.
 local function write_unsealed(key, seal, ttl, kind, id, a, b, attempt)
   local KEPT_ERRORS = 10
-  local call, pending, executing, due = redis.call, KEYS[1], KEYS[2], KEYS[3]
+  local call, pending, executing, due = redis.call, KEYS[1], KEYS[2], KEYS[3] -- not from outside: see settle.lua
 
   local function run_again(reply_to)
     local more = call('HMGET', key, 'cancel', 'expires', 'options')
@@ -279,15 +279,15 @@ if retries and #ids < want then
 end
 
 local mine = 'owner:' .. owner
-local again = false -- whether what was taken the first time is told again: then nothing more is taken
+local again = false -- whether what was taken the first time is told again; then nothing more is taken
 if repeated then
   local all, taken, seen = call('LRANGE', executing, '0', '-1'), {}, {}
-  for i = 1, #all do
+  for i = #all, 1, -1 do
     local id = all[i]
     local found = try('HMGET', prefix .. id, mine, mine .. '!')
     if not is_no_hash(found) and (found[1] or found[2]) and not seen[id] then
       seen[id] = true
-      taken[#taken + 1] = id
+      table.insert(taken, 1, id)
     end
   end
   if #taken > 0 then
@@ -352,8 +352,8 @@ local function obstacle(key, id, found, started, executing)
 end
 
 -- Hardly a hash has a field without a name: next to nothing is read in place of the args.
-local args_apart = ARGV[11] == '1' and not again -- else, were that forbidden, it would be repeated for ever
-local args = args_apart and '' or 'args'
+local args_apart = ARGV[11] == '1' and not again
+local args_field = args_apart and '' or 'args'
 
 local dropped, extras = false, false -- false, not nil: the answer must have no holes
 local answered, length, count = { 1, alive, false, false }, 4, 0
@@ -364,15 +364,15 @@ while left > 0 and (again or bytes < budget) do
   local id = ids[left]
   left = left - 1
   local key = prefix .. id
-  local found = try('HMGET', key, 'function', args, 'pending-created', 'state', 'options', 'reply-to',
+  local found = try('HMGET', key, 'function', args_field, 'pending-created', 'state', 'options', 'reply-to',
     'finished-created')
-  local why, ended, attempt, deaths
+  local is_pending, why, ended, attempt, deaths
   if again then
     if found[5] then
       attempt, deaths = unpack(call('HMGET', key, 'attempt', 'lost'))
     end
   else
-    local is_pending = found[4] == 'pending'
+    is_pending = found[4] == 'pending'
     why = not is_pending and obstacle(key, id, found, started, executing)
     if found[7] and not why then
       renew(key)
@@ -384,12 +384,6 @@ while left > 0 and (again or bytes < budget) do
       dropped = dropped or {}
       dropped[#dropped + 1] = id
       dropped[#dropped + 1] = why
-    elseif not ended then
-      if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
-        or not is_pending or found[7] then
-        disown(key, mine) -- something is left of an earlier run
-      end
-      started[count + 1] = id
     end
   end
   if not why and not ended then
@@ -399,6 +393,13 @@ while left > 0 and (again or bytes < budget) do
       args = size > 0 and size
     end
     bytes = bytes + size
+    if not again then
+      if call('HSET', key, 'state', 'executing', 'executing-created', now, mine, '') < 2
+        or not is_pending or found[7] then
+        disown(key, mine) -- something is left of an earlier run
+      end
+      started[count + 1] = id
+    end
     if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= waits then
       of_function, created, waits = found[1], found[3], found[6]
       answered[length + 1] = 0

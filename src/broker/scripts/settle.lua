@@ -27,8 +27,8 @@
 --     renames that field, before the change, so that none is missed where Redis forbids a command on the
 --     way; true where it has an owner
 
--- What each call of a script costs anew, apart from what it does (callgrind): a function as much as a command,
--- and a fifth more for each local from outside that it uses, so those that are seldom needed use none; and a number
+-- What each call of a script costs anew, apart from what it does (callgrind): a function as much as half a command,
+-- and a tenth more for each local from outside that it uses, so those that are seldom needed use few; and a number
 -- that a command is given, which is printed as a double, so those that are known are written as text.
 
 local call, try = redis.call, redis.pcall
@@ -99,14 +99,17 @@ local function answer(id, reply_to, kind, a, b)
       break
     end
     told = told + 1
-    local group = #reply <= SHORT and (grouped[address] or {})
+    local group = #reply <= SHORT and grouped[address]
     if group then
       group[#group + 1] = reply
-    end
-    if not group or not grouped[address] then
-      grouped[address] = group or grouped[address]
+    else
+      local message = reply
+      if #reply <= SHORT then
+        message = { reply }
+        grouped[address] = message
+      end
       messages[#messages + 1] = address
-      messages[#messages + 1] = group or reply
+      messages[#messages + 1] = message
     end
   end
 end
