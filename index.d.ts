@@ -339,7 +339,7 @@ declare namespace dothis {
     /**
      * How many tasks it runs at a time: for handlers that wait (for a database, for HTTP) a hundred or more, for
      * handlers that compute, 1. Default 10, at most 100,000. While its handlers are quick and more is pending, it holds
-     * up to 64 tasks more, which go back to the queue where they find no slot within ten milliseconds.
+     * up to 128 tasks more, which go back to the queue where they find no slot within ten milliseconds.
      */
     concurrency?: number
     /**

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Tasks that are taken ahead, at most.
-const MOST: usize = 64;
+use super::state::BATCH;
+
+/// Tasks that are taken ahead, at most: two batches, because two exchanges may be on their way. With one, quick
+/// handlers at concurrency 1 and 10 had the second bring half of what it could.
+const MOST: usize = 2 * BATCH;
 /// The longest trip that is bridged; over a longer one, handlers wait for the rest of it.
 const LONGEST_TRIP: Duration = Duration::from_millis(5);
 /// How much running time counts; before that, half as much.
