@@ -10,7 +10,8 @@
 --   answer(id, reply_to, kind, a, b)  has announce tell those who wait
 --   take_out(list, ids)               takes ids out of a list, each once
 --   announce(results, reply_prefix)   sends the outcomes to the processes that wait, short ones grouped
---     by process, then the wire's message for each task. Last, because the hash must be final by then.
+--     by process, then the wire's message for each task, unless they are many and nobody can hear them. Last,
+--     because the hash must be final by then.
 --   result_ttl(options, default)      the ttl of a task that no worker ended
 --   milliseconds()                    Redis's own clock
 --   date()                            the same as the wire's dates are written
@@ -174,11 +175,21 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
 end
 
 local function announce(results, reply_prefix)
+  local MANY = 8 -- messages that cost more than to look whether anybody can hear them
   for i = 1, #messages, 2 do
     local message = messages[i + 1]
     call('PUBLISH', reply_prefix .. messages[i], type(message) == 'table' and table.concat(message) or message)
   end
-  for i = 1, #settled do
+  if settles >= MANY then
+    -- Nobody can where nobody is subscribed to the channel or to any pattern, and there is no replica where somebody
+    -- may be: not even one that was here lately, and is sent what it has missed once it comes back.
+    local here, patterns = try('PUBSUB', 'NUMSUB', results), try('PUBSUB', 'NUMPAT')
+    local replicas = here[2] == 0 and patterns == 0 and try('INFO', 'replication')
+    if type(replicas) == 'string' and string.find(replicas, 'repl_backlog_active:0\r', 1, true) then
+      return
+    end
+  end
+  for i = 1, settles do
     call('PUBLISH', results, settled[i])
   end
 end
