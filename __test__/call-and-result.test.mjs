@@ -4,7 +4,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import dothis from '../index.mjs'
 import { snapshot, withRedis } from './support/index.mjs'
-import { gate, open, until } from './support/open.mjs'
+import { gate, open, outcome, until } from './support/open.mjs'
+import { maskTimesAndIds } from './support/snapshot.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -41,6 +42,29 @@ test('call gives what the handler returned, and leaves a finished task', async (
       expires: true,
     },
   })
+})
+
+test('a call adds nothing to the hash: its id says who waits, and no other id does', async (t) => {
+  const client = open(t, redis.url)
+  const prefix = `${client.queue}:`
+  const called = outcome(client.call('add', { a: 1, b: 5 }))
+  const enqueued = await client.enqueue('add', { a: 2, b: 5 })
+  const ids = await raw.send('LRANGE', `${prefix}pending`, 0, -1)
+  assert.deepEqual(ids[0], enqueued.id)
+  assert.match(enqueued.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  assert.match(ids[1], /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  const hash = { function: 'add', state: 'pending', args: '{"a":1,"b":5}', 'pending-created': '<time>' }
+  const names = {
+    mask: (text) => (text.includes(ids[1]) ? text.replace(ids[1], 'called') : maskTimesAndIds(text)),
+  }
+  assert.deepEqual((await snapshot(raw, client.queue, names))['task:called'], { hash })
+
+  const address = ids[1].slice(-12)
+  const hears = async () => (await raw.send('PUBSUB', 'NUMSUB', `${prefix}reply:${address}`))[1] === 1
+  await until(hears, 'the process hears what is sent to that address')
+  client.work(handlers)
+  assert.deepEqual(await called, { value: 6 })
+  assert.equal(await enqueued.result(), 7)
 })
 
 test('a handler that returns undefined leaves no result-value, and the waiter gets undefined', async (t) => {

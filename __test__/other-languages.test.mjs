@@ -98,7 +98,7 @@ test('a Python worker runs what our client enqueues, and our client gets its res
   assert.equal((await task.get()).value, 'later')
 
   // Somebody else's worker leaves alone what it does not know: the address of who waits.
-  const waited = { 'reply-to': '<uuid>', 'pending-created': '<time>' }
+  const waited = { 'reply-to': '<address>', 'pending-created': '<time>' }
   const left = await snapshot(redis.raw, client.queue)
   const exception = left['task:fail'].hash['error-exception']
   assert.match(exception, /RuntimeError: no/)

@@ -9,7 +9,7 @@ import { bringForward, clock, putOff } from './support/due.mjs'
 import { connect, snapshot, waitFor, withRedis } from './support/index.mjs'
 import { attached, gate, open, outcome, until } from './support/open.mjs'
 import { ended, program } from './support/program.mjs'
-import { maskTimesAndUuids } from './support/snapshot.mjs'
+import { maskTimesAndIds } from './support/snapshot.mjs'
 
 const redis = await withRedis()
 const { raw } = redis
@@ -137,7 +137,7 @@ test("a worker's attempts are for tasks that don't say themselves, whoever has m
   const left = await snapshot(raw, client.queue, { mask: (text) => text })
   assert.deepEqual(Object.keys(left).length, 5)
   for (const { hash } of Object.values(left)) assert.equal(hash.state, 'finished')
-  const { 'task:theirs': theirs } = JSON.parse(maskTimesAndUuids(JSON.stringify(left)))
+  const { 'task:theirs': theirs } = JSON.parse(maskTimesAndIds(JSON.stringify(left)))
   assert.deepEqual(theirs, {
     hash: {
       function: 'run',
@@ -228,7 +228,7 @@ test('until it is tried again a task is pending, and in `due`: nobody has it', a
         options: '{"attempts":2}',
         attempt: '2',
         'error-1': '<time> attempt 1 failed',
-        'reply-to': '<uuid>',
+        'reply-to': '<address>',
       }),
     },
   })

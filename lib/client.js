@@ -5,7 +5,7 @@ const { failure, kinds } = require('./client-items.js')
 const { Emitter } = require('./emitter.js')
 const errors = require('./errors.js')
 const many = require('./many.js')
-const { newId } = require('./new-id.js')
+const { Ids, newId } = require('./new-id.js')
 const { Numbered } = require('./numbered.js')
 const { Port } = require('./port.js')
 const portions = require('./portions.js')
@@ -52,6 +52,8 @@ class Client extends Emitter {
   #open = new Numbered()
   #lastToken = 0
   #signals = new Signals()
+  /** The ids of calls, which say that this process waits for them. */
+  #callIds = new Ids(() => this.#native.newCallIds())
   /** What this tick has brought for the native side, and it has not yet got. */
   #lines = ''
   #workers = new Set()
@@ -237,7 +239,7 @@ class Client extends Emitter {
         if (flags & WAIT) wait = waitOptions(given)
       }
       const fresh = id === undefined
-      if (fresh) id = newId()
+      if (fresh) id = flags & WAIT ? this.#callIds.next() : newId()
       check.name(name, 'function', { taskId: id })
       return this.#send(
         fresh ? flags | FRESH : flags,

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
 use crate::broker::connection::{Link, Settings, lock};
 use crate::broker::{Broker, Enqueued};
 use crate::error::{Error, Result};
+use crate::id;
 use crate::runtime;
 use crate::task::{Cancelled, NewTask};
 use crate::waits::{Settled, Wait, Waits};
@@ -89,6 +89,8 @@ pub struct Client {
 }
 
 struct Inner {
+    /// This process's own in this queue; its address is a part of it.
+    name: String,
     broker: Broker,
     waits: Arc<Waits>,
     outbox: Mutex<Outbox>,
@@ -113,8 +115,11 @@ impl Client {
         clients.retain(|_, client| client.strong_count() > 0);
         let broker = Broker::new(link, queue);
         let closed = CancellationToken::new();
-        let waits = Waits::start(broker.clone(), Uuid::new_v4().to_string(), closed.clone());
+        let name = id::new_name();
+        let address = id::address(&name).to_owned();
+        let waits = Waits::start(broker.clone(), address, closed.clone());
         let inner = Arc::new(Inner {
+            name,
             broker,
             waits,
             outbox: Mutex::default(),
@@ -130,6 +135,11 @@ impl Client {
         });
         clients.insert(key, Arc::downgrade(&client));
         Ok(client)
+    }
+
+    /// This process's own among those of the queue: see [`id::new_name`].
+    pub fn name(&self) -> &str {
+        &self.inner.name
     }
 
     pub fn broker(&self) -> &Broker {
@@ -328,7 +338,7 @@ impl Inner {
             .unzip();
         let result = self
             .broker
-            .enqueue(&tasks, self.waits.address(), place, deadline)
+            .enqueue(&tasks, &self.name, place, deadline)
             .await;
         for (index, (task, (token, acknowledge, waits, caller))) in
             tasks.iter().zip(rest).enumerate()

@@ -2,7 +2,7 @@
 //!
 //! The modules, in the order in which a task goes through them:
 //!
-//! - vocabulary, pure: [`error`], [`clock`], [`json`], [`backoff`], [`task`], [`outcome`]
+//! - vocabulary, pure: [`error`], [`clock`], [`json`], [`backoff`], [`id`], [`task`], [`outcome`]
 //! - [`runtime`]: the one Tokio thread on which all of the rest runs
 //! - [`client`]: 1. a task is enqueued, in a batch with its neighbours
 //! - [`broker`]: 2. each step of its life in Redis, one method and one script a step
@@ -15,6 +15,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod error;
+pub mod id;
 pub mod json;
 pub mod outcome;
 pub mod task;

@@ -45,7 +45,7 @@ impl Outcome {
 pub struct Finish {
     pub id: Vec<u8>,
     pub owner: Arc<str>,
-    /// Who waited for it when it was taken.
+    /// Who waited for it when it was taken, beside the one whom its id names.
     pub reply_to: Option<Arc<[u8]>>,
     /// When it was taken, among all that its worker took.
     pub place: u64,

@@ -81,7 +81,7 @@ pub struct Taken {
     pub args: Args,
     /// `pending-created`, where the producer wrote it.
     pub created: Option<Vec<u8>>,
-    /// Who waits for its outcome, if anybody does: goes back with that.
+    /// Who waits for its outcome beside the one whom its id names, if anybody does: goes back with that.
     pub reply_to: Option<Arc<[u8]>>,
     /// JSON text of [`Options`], where it has any.
     pub options: Option<Vec<u8>>,

@@ -143,7 +143,7 @@ fn a_task_is_enqueued_run_and_its_outcome_heard_and_nothing_is_left_but_its_hash
     close(&worker);
     let left = contents(&mut server.connect());
     assert_eq!(left.len(), 2, "{left:?}");
-    let sent = format!("q:sent:{} hash, expires: 0=", client.waits().address());
+    let sent = format!("q:sent:{} hash, expires: 0=", client.name());
     assert!(left[0].starts_with(&sent), "{left:?}");
     assert!(
         left[1].starts_with("q:task:a hash, expires: ") && left[1].contains("state=finished"),

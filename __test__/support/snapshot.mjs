@@ -3,14 +3,15 @@
  *
  *   { pending: { list: ['1'] }, 'task:1': { hash: { state: 'pending', … } } }
  *
- * Keys come without the queue's name, in order; a key that has a time to live says `expires: true`. Times and
- * UUIDs differ in every run, so they read `<time>` and `<uuid>`; `mask: (text) => text` shows them as they are.
+ * Keys come without the queue's name, in order; a key that has a time to live says `expires: true`. Times, UUIDs and
+ * addresses differ in every run, so they read `<time>`, `<uuid>` and `<address>`; `mask: (text) => text` shows them
+ * as they are.
  *
  * The books that clients and workers keep for themselves are left out: `sent:*`, which lasts a day whatever comes of
  * the tasks, and `workers`, which changes once a second. `books: true` shows them, too; what is to be in them is
  * checked in books.test.mjs.
  */
-export async function snapshot(redis, queue, { mask = maskTimesAndUuids, books = false } = {}) {
+export async function snapshot(redis, queue, { mask = maskTimesAndIds, books = false } = {}) {
   const found = {}
   for (const key of (await keysOf(redis, queue)).sort()) {
     if (!books && BOOKS.test(key.slice(queue.length + 1))) continue
@@ -28,10 +29,11 @@ export async function snapshot(redis, queue, { mask = maskTimesAndUuids, books =
 
 const BOOKS = /^(sent:.*|workers)$/s
 
-export function maskTimesAndUuids(text) {
+export function maskTimesAndIds(text) {
   return text
     .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z/g, '<time>')
     .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, '<uuid>')
+    .replace(/^[0-9a-f]{12}$/, '<address>')
 }
 
 const readers = {

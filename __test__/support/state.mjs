@@ -1,5 +1,5 @@
 import { snapshot } from './index.mjs'
-import { maskTimesAndUuids } from './snapshot.mjs'
+import { maskTimesAndIds } from './snapshot.mjs'
 
 const BOOKKEEPING = /^(workers$|worker:|sent:)/
 
@@ -10,7 +10,7 @@ const BOOKKEEPING = /^(workers$|worker:|sent:)/
 export async function state(raw, queue) {
   // A queue has many workers and clients, whose keys must not read the same before they are left out.
   const mask = (text) =>
-    BOOKKEEPING.test(text) ? text : maskTimesAndUuids(text).replace(/<uuid>:\d+/, '<owner>')
+    BOOKKEEPING.test(text) ? text : maskTimesAndIds(text).replace(/<uuid>:\d+/, '<owner>')
   const found = await snapshot(raw, queue, { mask })
   return Object.fromEntries(Object.entries(found).filter(([name]) => !BOOKKEEPING.test(name)))
 }

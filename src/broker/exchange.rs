@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Broker, EXCHANGE, answer, call, reply, ttl};
 use crate::clock;
 use crate::error::Result;
+use crate::id;
 use crate::outcome::{End, Finish, Keep, Outcome};
 use crate::task::{Args, Dropped, Taken};
 
@@ -204,8 +205,8 @@ impl Broker {
             .arg(ttl(exchange.keep))
             .arg(older(exchange))
             .arg(super::flag(exchange.args_apart));
-        let (mut owner, mut waiter, mut keep): (Option<&str>, &[u8], Keep) =
-            (None, b"", exchange.keep);
+        let (mut owner, mut keep) = (None, exchange.keep);
+        let mut waiters = Waiters::default();
         for alike in exchange
             .finishes
             .chunk_by(|one, next| Head::of(one) == Head::of(next))
@@ -214,8 +215,8 @@ impl Broker {
             if owner.replace(head.owner) != Some(head.owner) {
                 call.arg("o").arg(head.owner);
             }
-            if std::mem::replace(&mut waiter, head.waiter) != head.waiter {
-                call.arg("w").arg(head.waiter);
+            if std::mem::replace(&mut waiters, head.waiters) != head.waiters {
+                head.waiters.tell(&mut call);
             }
             if let Some(its_keep) = head.keep
                 && std::mem::replace(&mut keep, its_keep) != its_keep
@@ -238,7 +239,7 @@ impl Broker {
 #[derive(PartialEq)]
 struct Head<'a> {
     owner: &'a str,
-    waiter: &'a [u8],
+    waiters: Waiters<'a>,
     keep: Option<Keep>,
     kind: &'static str,
 }
@@ -254,7 +255,10 @@ impl<'a> Head<'a> {
         };
         Head {
             owner: &finish.owner,
-            waiter: finish.reply_to.as_deref().unwrap_or_default(),
+            waiters: Waiters {
+                caller: id::waiter(&finish.id),
+                reply_to: finish.reply_to.as_deref().filter(|it| !it.is_empty()),
+            },
             keep,
             kind,
         }
@@ -262,7 +266,7 @@ impl<'a> Head<'a> {
 
     /// The replies to one process that waits, put together as settle.lua would.
     fn message(&self, alike: &[Finish]) -> Option<Vec<u8>> {
-        if self.waiter.is_empty() || self.waiter.contains(&b',') {
+        if !self.waiters.is_one() {
             return None;
         }
         let mut message = Vec::new();
@@ -273,6 +277,33 @@ impl<'a> Head<'a> {
             }
         }
         Some(message)
+    }
+}
+
+/// Who waits for a task.
+#[derive(PartialEq, Clone, Copy, Default)]
+struct Waiters<'a> {
+    /// As its id says.
+    caller: Option<&'a [u8]>,
+    /// As its hash says.
+    reply_to: Option<&'a [u8]>,
+}
+
+impl Waiters<'_> {
+    fn is_one(&self) -> bool {
+        match (self.caller, self.reply_to) {
+            (Some(_), None) => true,
+            (None, Some(reply_to)) => !reply_to.contains(&b','),
+            _ => false,
+        }
+    }
+
+    fn tell(&self, call: &mut Cmd) {
+        match (self.caller, self.reply_to) {
+            (caller, None) => call.arg("i").arg(caller.unwrap_or_default()),
+            (None, Some(reply_to)) => call.arg("w").arg(reply_to),
+            (Some(caller), Some(reply_to)) => call.arg("w").arg([caller, reply_to].join(&b',')),
+        };
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `{q}:due` | sorted set | `start:{id}`, `expire:{id}` by milliseconds since 1970 |
 //! | `{q}:wake` | channel | an earlier start is in `{q}:due` |
 //! | `{q}:workers` | sorted set | workers' uuids by when their hashes expire |
-//! | `{q}:sent:{address}` | hash, expires | a client's latest calls, by their places on the way |
+//! | `{q}:sent:{name}` | hash, expires | a process's latest calls, by their places on the way |
 
 /// The names of one queue.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Keys {
         format!("{}{worker}", self.worker_prefix)
     }
 
-    pub fn sent(&self, address: &str) -> String {
-        format!("{}{address}", self.sent_prefix)
+    pub fn sent(&self, name: &str) -> String {
+        format!("{}{name}", self.sent_prefix)
     }
 }

@@ -33,6 +33,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 use crate::error::Result;
+use crate::id;
 use crate::outcome::{Keep, Standing};
 use crate::task::{Cancelled, NewTask, When};
 use connection::Link;
@@ -125,18 +126,19 @@ impl Broker {
 
     /// nothing → `pending` or `due`: writes the hashes and pushes the ids, in order.
     ///
-    /// `place` is the caller's own among all of this address's calls that are on their way. Where
-    /// the connection breaks the call is repeated until the deadline. An error then says whether
-    /// the tasks may have been enqueued all the same.
+    /// `name` is that of the process, with the address to which outcomes go. `place` is the call's own
+    /// among all of that process's that are on their way. Where the connection breaks the call is repeated
+    /// until the deadline. An error then says whether the tasks may have been enqueued all the same.
     pub async fn enqueue(
         &self,
         tasks: &[NewTask],
-        address: &str,
+        name: &str,
         place: usize,
         deadline: Instant,
     ) -> Result<Vec<Enqueued>> {
         let now = clock::now();
-        let sent = self.keys.sent(address);
+        let sent = self.keys.sent(name);
+        let address = id::address(name);
         self.load_enqueue(deadline).await;
         let answer: Value = self
             .call(Some(deadline), |connection, _| {
@@ -145,13 +147,15 @@ impl Broker {
                 call.arg(&self.keys.task_prefix).arg(&now);
                 call.arg(&self.keys.wake).arg(place);
                 let (mut function, mut waiter) = (None, false);
-                for alike in tasks.chunk_by(|one, next| Head::of(one) == Head::of(next)) {
-                    let head = Head::of(&alike[0]);
+                for alike in
+                    tasks.chunk_by(|one, next| Head::of(one, address) == Head::of(next, address))
+                {
+                    let head = Head::of(&alike[0], address);
                     if function.replace(head.function) != Some(head.function) {
                         call.arg("f").arg(head.function);
                     }
-                    if std::mem::replace(&mut waiter, head.reply) != head.reply {
-                        call.arg("w").arg(if head.reply { address } else { "" });
+                    if std::mem::replace(&mut waiter, head.noted) != head.noted {
+                        call.arg("w").arg(if head.noted { address } else { "" });
                     }
                     call.arg(head.kind).arg(alike.len());
                     let ids_first = head.kind == "n";
@@ -262,7 +266,7 @@ impl Broker {
         Ok(answers)
     }
 
-    /// Where tasks stand; those that are not finished will send their outcome to `reply_to`.
+    /// Where tasks stand; those that are not finished will send their outcome to the address `reply_to`.
     pub async fn attach(
         &self,
         ids: &[Arc<str>],
@@ -275,6 +279,7 @@ impl Broker {
                     ids.iter().map(|id| self.keys.task(id.as_bytes())).collect();
                 let mut call = call::script(&ATTACH, &keys);
                 call.arg(reply_to).arg(MAX_WAITERS);
+                call.arg(&self.keys.task_prefix);
                 call::invoke(&ATTACH, call, connection).boxed()
             })
             .await?;
@@ -304,15 +309,17 @@ impl Broker {
 #[derive(PartialEq)]
 struct Head<'a> {
     function: &'a str,
-    reply: bool,
+    /// Whether it must be written into the hash that this process waits: the id does not say it.
+    noted: bool,
     kind: &'static str,
 }
 
 impl<'a> Head<'a> {
-    fn of(task: &'a NewTask) -> Self {
+    fn of(task: &'a NewTask, address: &str) -> Self {
+        let noted = task.reply && id::waiter(task.id.as_bytes()) != Some(address.as_bytes());
         Head {
             function: &task.function,
-            reply: task.reply,
+            noted,
             kind: match (is_plain(task), task.fresh) {
                 (false, _) => "x",
                 (true, true) => "n",

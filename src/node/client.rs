@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::ids;
 use super::mailbox::{Item, Mailbox};
 use super::many::Many;
 use super::thrown;
@@ -52,6 +53,8 @@ pub struct ClientOptions {
 pub struct NativeClient {
     /// None once closed, so that connections end then, and not when this object is collected.
     open: Mutex<Option<Open>>,
+    /// The process's name in this queue.
+    name: String,
     caller: Arc<dyn Caller>,
     mailbox: Arc<Mailbox>,
     patience: Duration,
@@ -109,6 +112,7 @@ impl NativeClient {
         let closed = CancellationToken::new();
         follow(&client, mailbox.clone(), closed.clone());
         Ok(NativeClient {
+            name: client.name().to_owned(),
             open: Mutex::new(Some(Open {
                 client,
                 _follow: closed.drop_guard(),
@@ -118,6 +122,12 @@ impl NativeClient {
             patience: milliseconds(options.command_timeout),
             max_args_bytes: options.max_args_bytes,
         })
+    }
+
+    /// Ids for calls whose outcome is awaited here, one behind the other.
+    #[napi(catch_unwind)]
+    pub fn new_call_ids(&self) -> napi::Result<String> {
+        ids::ids(Some(&self.name))
     }
 
     /// Enqueues a batch: a JSON array of lines.

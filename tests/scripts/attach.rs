@@ -10,7 +10,12 @@ fn attach_adds_each_address_once_and_sixteen_at_most() {
     run::<()>(redis, "HSET q:task:a function f state pending");
     for address in (0..20).chain(0..20) {
         let keys = ["q:task:a", "q:task:none"];
-        call::<Answer>(redis, ATTACH, &keys, &[&format!("w{address}"), "16"]);
+        call::<Answer>(
+            redis,
+            ATTACH,
+            &keys,
+            &[&format!("w{address}"), "16", "q:task:"],
+        );
     }
     let expected: Vec<String> = (0..16).map(|address| format!("w{address}")).collect();
     let expected = format!(
@@ -64,7 +69,7 @@ fn attach_says_where_each_task_stands_and_writes_into_those_that_wait() {
         "missing",
     ];
     for _ in 0..2 {
-        let answers: Answer = call(redis, ATTACH, &keys, &["me", "16"]);
+        let answers: Answer = call(redis, ATTACH, &keys, &["me", "16", "q:task:"]);
         let answers = answers.iter().map(|answer| {
             let texts = answer.iter().map(|text| text.as_deref().unwrap_or("-"));
             texts.collect::<Vec<_>>().join(" ")
@@ -94,7 +99,7 @@ fn attach_that_redis_forbids_on_the_way_changes_nothing_that_the_owner_would_mis
     for forbidden in ["hkeys", "hdel", "hset"] {
         let mut poor = taken_without(&server, redis, forbidden);
         let before = contents(redis);
-        let refused = try_call(&mut poor, ATTACH, &["q:task:a"], &["me", "16"]);
+        let refused = try_call(&mut poor, ATTACH, &["q:task:a"], &["me", "16", "q:task:"]);
         assert!(refused.is_err(), "{forbidden}");
         assert_eq!(contents(redis), before, "{forbidden}");
     }
@@ -108,7 +113,7 @@ fn who_attaches_to_a_task_that_somebody_made_pending_while_it_runs_hears_of_that
     pending(redis, &["a"]);
     exchange(redis, TAKE);
     run::<()>(redis, "HSET q:task:a state pending");
-    call::<Answer>(redis, ATTACH, &["q:task:a"], &["me", "16"]);
+    call::<Answer>(redis, ATTACH, &["q:task:a"], &["me", "16", "q:task:"]);
     let ended = Exchange {
         outcomes: &[["a", "w:1", "v-", "1", ""]],
         stale_waiters: true,

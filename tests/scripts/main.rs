@@ -5,6 +5,7 @@ mod attach;
 mod cancel;
 mod enqueue;
 mod heads;
+mod hearing;
 mod heartbeat;
 mod outcomes;
 mod release;
@@ -268,8 +269,18 @@ fn try_exchange(redis: &mut Connection, it: Exchange) -> RedisResult<Value> {
             .query(redis);
         let waits = waits.ok().flatten().filter(|_| !it.stale_waiters);
         let ttl = if kind == "r" { "" } else { rest };
-        let mut record = vec!["o", owner, "w", waits.as_deref().unwrap_or(""), "t", ttl];
-        record.extend([kind, "1", id]);
+        let caller = dothis::id::waiter(id.as_bytes()).unwrap_or_default();
+        let caller = std::str::from_utf8(caller).expect("an address");
+        let both = waits.map(|waits| match caller {
+            "" => waits,
+            caller => format!("{caller},{waits}"),
+        });
+        let mut record = vec!["o", owner];
+        match &both {
+            Some(both) => record.extend(["w", both]),
+            None => record.extend(["i", caller]),
+        }
+        record.extend(["t", ttl, kind, "1", id]);
         match kind {
             "s" => {}
             "v" | "c" => record.push(a),
@@ -414,16 +425,23 @@ impl Heard {
     }
 
     /// `channel text` for each message, up to here.
-    fn all(mut self, redis: &mut Connection) -> Vec<String> {
+    fn all(self, redis: &mut Connection) -> Vec<String> {
         run::<()>(redis, "PUBLISH q:end .");
+        let mut all = self.until("q:end");
+        all.pop();
+        all
+    }
+
+    /// `channel text` for each message, up to the first on that channel.
+    fn until(mut self, channel: &str) -> Vec<String> {
         let mut all = Vec::new();
         loop {
             let message = self.redis.recv_response().expect("a message");
             let parts: Vec<String> = redis::from_redis_value(message).expect("texts");
-            if parts[2] == "q:end" {
+            all.push(parts[2..].join(" "));
+            if parts[2] == channel {
                 return all;
             }
-            all.push(parts[2..].join(" "));
         }
     }
 }

@@ -328,7 +328,7 @@ fn what_has_changed_since_a_worker_took_the_task_is_heeded_although_it_was_not_t
     let redis = &mut server.connect();
     pending(redis, &["awaited", "cancelled"]);
     exchange(redis, TAKE);
-    let attached: Value = call(redis, ATTACH, &["q:task:awaited"], &["me", "16"]);
+    let attached: Value = call(redis, ATTACH, &["q:task:awaited"], &["me", "16", "q:task:"]);
     assert!(matches!(attached, Value::Array(_)));
     cancel(redis, "", "why", &["cancelled"]);
     let outcomes = [
@@ -365,7 +365,7 @@ fn a_seal_that_was_broken_is_still_its_owners_alone() {
     pending(redis, &["a"]);
     exchange(redis, TAKE);
     for _ in 0..2 {
-        call::<Value>(redis, ATTACH, &["q:task:a"], &["me", "16"]);
+        call::<Value>(redis, ATTACH, &["q:task:a"], &["me", "16", "q:task:"]);
     }
     let before = contents(redis);
     let stranger = Exchange {
@@ -410,7 +410,7 @@ fn replies_that_were_put_together_are_sent_where_nothing_has_changed_and_made_an
         );
         exchange(redis, TAKE);
         if attached {
-            call::<Value>(redis, ATTACH, &["q:task:b"], &["you", "16"]);
+            call::<Value>(redis, ATTACH, &["q:task:b"], &["you", "16", "q:task:"]);
         }
         run::<()>(redis, "HSET q:worker:w repeated 0");
         let heard = Heard::from_here(&server);

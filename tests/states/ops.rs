@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 /// Few, so that much happens to each.
-pub const IDS: [&str; 4] = ["a", "b", "c", "d"];
+pub const IDS: [&str; 4] = ["a", "b", "c", CALLED];
+/// An id that was made for a call, and says who waits for it.
+pub const CALLED: &str = "00000000-0000-8000-8000-0000000000ad";
 pub const WORKERS: usize = 2;
 pub const FOREIGNERS: usize = 2;
 

@@ -19,7 +19,7 @@ use proptest::test_runner::TestCaseError;
 use redis::{Connection, Script};
 use tokio::time::Instant;
 
-use crate::ops::{Ending, FOREIGNERS, IDS, New, Op, WORKERS};
+use crate::ops::{CALLED, Ending, FOREIGNERS, IDS, New, Op, WORKERS};
 use crate::rules::{Checked, LIMIT, Outside, Past, check};
 use crate::snapshot::Snapshot;
 use crate::support::{Server, run};
@@ -32,13 +32,15 @@ const PAST: i64 = 1;
 /// `expires` of a task whose time has come.
 const EXPIRED: &str = "1";
 const OPTIONS: &str = "{\"resultTtl\":0}";
-const ADDRESS: &str = "me";
+/// Of the process that enqueues and waits; the last group of its name.
+const NAME: &str = "00000000-0000-4000-8000-0000000000ad";
+const ADDRESS: &str = "0000000000ad";
 /// The places on the way: of calls that the broker makes, and of those whose answers are lost.
 const PLACE: usize = 0;
 const LOST_PLACE: usize = 1;
 
 /// What must happen at some time in ten seconds.
-pub const EVENTS: [&str; 17] = [
+pub const EVENTS: [&str; 19] = [
     "created",
     "existed",
     "resent",
@@ -56,6 +58,8 @@ pub const EVENTS: [&str; 17] = [
     "cancelled",
     "finished by another kind",
     "dropped",
+    "told",
+    "call answered",
 ];
 
 /// What a step must bring about.
@@ -67,6 +71,8 @@ pub struct Expected {
     pub owned: Option<(Arc<str>, BTreeSet<String>)>,
     /// What is pending afterwards, oldest first.
     pub pending: Option<Vec<String>>,
+    /// By a worker that sends no replies.
+    pub untold: bool,
     /// Nothing changes.
     pub nothing: bool,
 }
@@ -132,6 +138,11 @@ fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// Whether the process that enqueues waits for that task, as it was.
+fn awaited(id: &str, before: &Snapshot) -> bool {
+    id == CALLED || before.field(id, "reply-to") == Some(ADDRESS)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -152,7 +163,8 @@ impl World {
         run::<()>(&mut redis, "FLUSHALL");
         let mut messages = server.connect();
         let mut subscription = messages.as_pubsub();
-        for channel in ["q:results", "q:end"] {
+        let replies = format!("q:reply:{ADDRESS}");
+        for channel in ["q:results", "q:end", &replies] {
             subscription.subscribe(channel).expect("a subscription");
         }
         // What `as_pubsub` gives ends its subscriptions with itself.
@@ -211,7 +223,8 @@ impl World {
     fn look(&mut self, before: &Snapshot, expected: &Expected) -> Checked {
         let now = Snapshot::of(&mut self.redis);
         let mut heard = BTreeSet::new();
-        for id in self.finished() {
+        let (finished, told) = self.messages();
+        for id in finished {
             self.past(&id).finishes += 1;
             let twice = !heard.insert(id.clone());
             prop_assert!(!twice || self.past(&id).foreign_too, "{id} twice at once");
@@ -221,6 +234,14 @@ impl World {
             if !past.disturbed {
                 let (heard, ends) = (heard.contains(id), expected.ended.contains(id));
                 prop_assert_eq!(heard, ends, "whether {} ends", id);
+                if ends && !expected.untold && awaited(id, before) {
+                    prop_assert!(told.contains(id), "who waits for {} is not told", id);
+                    self.seen.insert(if id == CALLED {
+                        "call answered"
+                    } else {
+                        "told"
+                    });
+                }
             }
             let created =
                 |snapshot: &Snapshot| snapshot.field(id, "pending-created").map(str::to_owned);
@@ -255,19 +276,21 @@ impl World {
         check(&self.now, &mut self.pasts, &outside)
     }
 
-    /// The tasks of which a finish has been published since this was last asked.
-    fn finished(&mut self) -> Vec<String> {
+    /// The tasks of which a finish has been published since this was last asked, and those of which the
+    /// process that waits has been told.
+    fn messages(&mut self) -> (Vec<String>, BTreeSet<String>) {
         run::<()>(&mut self.redis, "PUBLISH q:end .");
-        let mut ids = Vec::new();
+        let (mut finished, mut told) = (Vec::new(), BTreeSet::new());
         loop {
             let message = self.messages.recv_response().expect("a message");
-            let [_, channel, key]: [String; 3] = redis::from_redis_value(message).expect("texts");
-            match key.strip_prefix("q:task:") {
-                Some(id) => ids.push(id.to_owned()),
-                None => assert_eq!(channel, "q:end"),
-            }
-            if channel == "q:end" {
-                return ids;
+            let [_, channel, text]: [String; 3] = redis::from_redis_value(message).expect("texts");
+            match channel.as_str() {
+                "q:results" => finished.extend(text.strip_prefix("q:task:").map(str::to_owned)),
+                "q:end" => return (finished, told),
+                _ => {
+                    let names = |id: &str| text.contains(&format!("{}:{id}", id.len()));
+                    told.extend(IDS.into_iter().filter(|id| names(id)).map(str::to_owned));
+                }
             }
         }
     }
@@ -325,7 +348,7 @@ impl World {
             }
         }
         for key in &left.keys {
-            let known = ["q:task:", "q:sent:me", "q:workers", "q:worker:"];
+            let known = ["q:task:", "q:sent:", "q:workers", "q:worker:"];
             prop_assert!(
                 known.iter().any(|known| key.starts_with(known)),
                 "{key} is left"

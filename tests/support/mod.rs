@@ -17,6 +17,11 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// With further options of redis-server.
+    pub fn with(options: &[&str]) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
         let mut process = Command::new("redis-server")
             .args([
@@ -29,6 +34,7 @@ impl Server {
                 "--unixsocket",
                 "redis.sock",
             ])
+            .args(options)
             .current_dir(folder.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -24,7 +24,9 @@
 --          passes through Lua slowly. A repetition tells them whole, so that it ends where `HGET` is forbidden
 -- ARGV[12…] records, each beginning with its kind:
 --          o owner         of the tasks that follow: the token under which they were taken
---          w reply-to      of the tasks that follow: who waited when they were taken, '' for nobody
+--          w waiters       of the tasks that follow: who waited when they were taken, by their field
+--                          reply-to, which goes, and by their ids
+--          i waiter        of the tasks that follow: who waits by their ids alone, '' for nobody
 --          m message       of the next so many: the replies to the one who waits, put together
 --          t ttl           of the tasks that follow: their own, '-' for ever; '' for the worker's
 --          v n             so many tasks of that kind follow: id, a of each. Kinds as settle.lua has
@@ -84,7 +86,7 @@ end
 
 local outcomes, lost = 0, false -- which of them were not written, by number
 local leaving, through, places = 0, {}, nil -- what leaves `executing`, and how many there are older
-local seal, waiter, message, ttl = '', nil, nil, ARGV[9]
+local seal, reply_to, waiters, message, ttl = '', false, false, nil, ARGV[9]
 
 local held, older -- how many this worker has there, and for each outcome how many of these are older
 if ARGV[10] ~= '' then
@@ -169,7 +171,9 @@ while at <= last do
   if kind == 'o' then
     seal = 'owner:' .. what
   elseif kind == 'w' then
-    waiter = what ~= '' and what or nil
+    reply_to, waiters = true, what
+  elseif kind == 'i' then
+    reply_to, waiters = false, what ~= '' and what
   elseif kind == 'm' then
     message = what
   elseif kind == 't' then
@@ -202,7 +206,7 @@ while at <= last do
       local written, leaves = true, true
       outcomes = outcomes + 1
       if at_once and try('HDEL', key, seal) == 1 then
-        settle(key, id, now, waiter, ttl, kind, a, b, message)
+        settle(key, id, now, reply_to, ttl, kind, a, b, waiters, message)
       else
         written, leaves = write_unsealed(key, seal, ttl, kind, id, a, b, words > 3 and ARGV[at + 3])
         unsealed = unsealed or {}
@@ -222,13 +226,13 @@ while at <= last do
       at = at + words
     end
     if message and not unsealed then
-      messages[#messages + 1] = waiter
+      messages[#messages + 1] = waiters
       messages[#messages + 1] = message
     elseif message then
       for i = 1, count do
         if not unsealed[i] then
           local id = first + (i - 1) * words
-          answer(ARGV[id], waiter, kind, words > 1 and ARGV[id + 1] or '',
+          answer(ARGV[id], waiters, kind, words > 1 and ARGV[id + 1] or '',
             words > 2 and ARGV[id + 2] or '')
         end
       end
@@ -357,7 +361,7 @@ local args_field = args_apart and '' or 'args'
 
 local dropped, extras = false, false -- false, not nil: the answer must have no holes
 local answered, length, count = { 1, alive, false, false }, 4, 0
-local of_function, created, waits
+local of_function, created, noted
 local started, bytes, left = {}, 0, #ids
 
 while left > 0 and (again or bytes < budget) do
@@ -400,12 +404,12 @@ while left > 0 and (again or bytes < budget) do
       end
       started[count + 1] = id
     end
-    if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= waits then
-      of_function, created, waits = found[1], found[3], found[6]
+    if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= noted then
+      of_function, created, noted = found[1], found[3], found[6]
       answered[length + 1] = 0
       answered[length + 2] = of_function
       answered[length + 3] = created
-      answered[length + 4] = waits
+      answered[length + 4] = noted
       length = length + 4
     end
     answered[length + 1] = id

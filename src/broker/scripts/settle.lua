@@ -1,13 +1,14 @@
 -- The settle step, put before every script that ends tasks, and before attach, which shares some of
 -- it: whatever happens when a task ends happens here, within the step that ends it. Defines
 --
---   settle(key, id, now, reply_to, ttl, kind, a, b, told)   makes the hash final. Kinds:
+--   settle(key, id, now, reply_to, ttl, kind, a, b, waiters, told)   makes the hash final. Kinds:
 --       v successful, a = result-value    s successful without a value
 --       f failed, a = error-reason, b = error-exception ('' for none)
 --       c cancelled, a = reason ('' for none): failed, with the field `cancelled`
 --     ttl: milliseconds that the hash is kept; '' for ever, '0' not at all
---     reply_to: who waits, nil for nobody; told: the caller sees to it that they hear of it
---   answer(id, reply_to, kind, a, b)  has announce tell those who wait
+--     reply_to: whether the hash has that field, and what it says. waiters: who waits, false for nobody;
+--     nil where that is still to be found out. told: the caller sees to it that they hear of it
+--   answer(id, waiters, kind, a, b)   has announce tell those who wait
 --   take_out(list, ids)               takes ids out of a list, each once
 --   announce(results, reply_prefix)   sends the outcomes to the processes that wait, short ones grouped
 --     by process, then the wire's message for each task, unless they are many and nobody can hear them. Last,
@@ -33,6 +34,8 @@
 -- that a command is given, which is printed as a double, so those that are known are written as text.
 
 local call, try = redis.call, redis.pcall
+-- An id that was made for a call: a UUID of version 8, whose last group is the address of the process that waits.
+local AWAITED = '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-8%x%x%x%-[89abAB]%x%x%x%-(%x%x%x%x%x%x%x%x%x%x%x%x)$'
 local settles, settled, moments = 0, {}, {}
 -- Addresses and messages by turns. Short replies to the same process are grouped: then the message is a list.
 local messages, grouped = {}, {}
@@ -75,7 +78,7 @@ local function is_no_hash(found)
   return true
 end
 
-local function answer(id, reply_to, kind, a, b)
+local function answer(id, waiters, kind, a, b)
   -- Longest value that travels in the reply itself: Redis bounds what it buffers for a subscriber.
   local INLINE = 16384
   -- Longest reply that is sent together with others: each string that is made on the way there is hashed,
@@ -95,7 +98,7 @@ local function answer(id, reply_to, kind, a, b)
     reply = reply .. kind .. #a .. ':' .. a
   end
   local told = 0
-  for address in string.gmatch(reply_to, '[^,]+') do
+  for address in string.gmatch(waiters, '[^,]+') do
     if told == WAITERS then
       break
     end
@@ -126,7 +129,7 @@ local function drop_stale(key, kind)
   redis.call('HDEL', key, unpack(stale[kind]))
 end
 
-local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
+local function settle(key, id, now, reply_to, ttl, kind, a, b, waiters, told)
   local fresh -- whether all fields but the state are new
   if kind == 'v' then
     fresh = call('HSET', key, 'state', 'finished', 'result', 'successful', 'result-value', a,
@@ -149,11 +152,15 @@ local function settle(key, id, now, reply_to, ttl, kind, a, b, told)
   end
   if reply_to then
     call('HDEL', key, 'reply-to')
-    if not told then
-      answer(id, reply_to, kind, a, b)
-    end
   end
-  if ttl == '0' and not reply_to then
+  if waiters == nil then
+    local address = string.match(id, AWAITED)
+    waiters = address and reply_to and address .. ',' .. reply_to or address or reply_to
+  end
+  if waiters and not told then
+    answer(id, waiters, kind, a, b)
+  end
+  if ttl == '0' and not waiters then
     call('DEL', key)
   elseif ttl ~= '' then
     -- One that is not to be kept stays for as long where somebody waits: the reply may be lost.
