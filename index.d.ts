@@ -176,8 +176,8 @@ declare namespace dothis {
      */
     resultTtl?: number | null
     /**
-     * Whether the task is removed as soon as it was successful. Where a client of dothis waits for it, it stays for a
-     * minute longer; a program in another language that waits for the message on `{q}:results` finds nothing.
+     * Whether the task is removed as soon as it was successful. Where a client of dothis waits for it (or its id is a
+     * UUID of version 8, which says so), it stays for a minute longer; a program in another language that waits for the message on `{q}:results` finds nothing.
      * Default false.
      */
     removeOnSuccess?: boolean
@@ -187,7 +187,7 @@ declare namespace dothis {
     /**
      * The task's id: any non-empty string. A task of that id which is there already is left as it is, whatever its
      * state (the handle's `created` is false), so that the same call can be made again without harm.
-     * Default: a new UUID.
+     * Default: a new UUID, in `call` of version 8: its last group says which process waits.
      */
     id?: string
     /** Milliseconds until it may start; until then it waits in Redis. Default 0. */

@@ -33,8 +33,8 @@ pub fn waiter(id: &[u8]) -> Option<&[u8]> {
     ours.then(|| &id[LAST_GROUP..])
 }
 
-/// Ids for several tasks, one behind the other: for calls of the process with that name, or for tasks that
-/// nobody waits for.
+/// Ids for several tasks, one behind the other: for calls of the process with that name, or such as say
+/// nothing of who waits.
 pub fn new_ids(caller: Option<&str>) -> Result<String, getrandom::Error> {
     let mut random = [[0; 16]; IDS];
     getrandom::fill(random.as_flattened_mut())?;

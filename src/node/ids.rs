@@ -1,10 +1,10 @@
-//! Ids for tasks that nobody has given one, and nobody waits for.
+//! Ids for tasks that nobody has given one.
 
 use napi_derive::napi;
 
 use crate::id;
 
-/// Several, one behind the other.
+/// Several that say nothing of who waits, one behind the other.
 #[napi]
 #[cfg_attr(test, allow(dead_code))] // napi registers functions outside of tests only.
 pub fn new_ids() -> napi::Result<String> {

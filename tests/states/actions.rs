@@ -40,7 +40,7 @@ impl World {
             }
             Op::Reclaim => self.reclaim(before),
             Op::Cancel(index) => self.cancel(id(index), before),
-            Op::Attach(index) => self.attach(id(index), before),
+            Op::Attach(index, other) => self.attach(id(index), *other, before),
             Op::ComeDue(index) => self.come_due(*index, before),
             Op::Expire(index) => self.expire(id(index), before),
             Op::Forget(index) => self.forget(id(index), before),
@@ -55,6 +55,7 @@ impl World {
 
     fn enqueue(&mut self, tasks: &[New], lost: bool, before: &Snapshot) -> Acted {
         let mut made = BTreeSet::new();
+        let mut awaited = BTreeSet::new();
         let mut expected = Vec::new();
         let mut tasks = tasks.to_vec();
         for task in &mut tasks {
@@ -68,6 +69,7 @@ impl World {
             if new {
                 made.insert(id);
                 self.past(id).made()?;
+                awaited.extend(task.reply.then(|| id.to_owned()));
             }
             self.seen.insert(if new { "created" } else { "existed" });
             expected.push(i64::from(new));
@@ -92,7 +94,10 @@ impl World {
             .map(|enqueued| i64::from(enqueued == Enqueued::Created))
             .collect();
         prop_assert_eq!(answer, expected);
-        Ok(Expected::default())
+        Ok(Expected {
+            awaited,
+            ..Expected::default()
+        })
     }
 
     /// Sends the client's call whose answer was lost again.
@@ -619,8 +624,9 @@ impl World {
         })
     }
 
-    fn attach(&mut self, id: &str, before: &Snapshot) -> Acted {
-        let answer = block(self.broker.attach(&[id.into()], ADDRESS, deadline()));
+    fn attach(&mut self, id: &str, other: bool, before: &Snapshot) -> Acted {
+        let address = ADDRESSES[usize::from(other)];
+        let answer = block(self.broker.attach(&[id.into()], address, deadline()));
         let answer = answer.expect("an answer").remove(0);
         let foreign = before.state(id) == Some("executing") && before.owner(id).is_none();
         match before.state(id) {

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 /// Few, so that much happens to each.
-pub const IDS: [&str; 4] = ["a", "b", "c", CALLED];
+pub const IDS: [&str; 4] = ["a", "b", CALLED, CALLED_BY_OTHER];
 /// An id that was made for a call, and says who waits for it.
 pub const CALLED: &str = "00000000-0000-8000-8000-0000000000ad";
+/// ... for a call of another process.
+pub const CALLED_BY_OTHER: &str = "00000000-0000-8000-8000-0000000000be";
 pub const WORKERS: usize = 2;
 pub const FOREIGNERS: usize = 2;
 
@@ -55,7 +57,8 @@ pub enum Op {
     ForeignDie(usize),
     Reclaim,
     Cancel(usize),
-    Attach(usize),
+    /// ... by the process that enqueues, or another.
+    Attach(usize, bool),
     /// The time comes for something that is due; for a task to expire; for a finished one to go.
     ComeDue(usize),
     Expire(usize),
@@ -127,7 +130,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => foreigner.prop_map(Op::ForeignDie),
         2 => Just(Op::Reclaim),
         4 => id.clone().prop_map(Op::Cancel),
-        1 => id.clone().prop_map(Op::Attach),
+        2 => (id.clone(), any::<bool>()).prop_map(|(id, other)| Op::Attach(id, other)),
         7 => index.prop_map(Op::ComeDue),
         3 => id.clone().prop_map(Op::Expire),
         2 => id.clone().prop_map(Op::Forget),

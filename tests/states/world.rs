@@ -19,7 +19,7 @@ use proptest::test_runner::TestCaseError;
 use redis::{Connection, Script};
 use tokio::time::Instant;
 
-use crate::ops::{CALLED, Ending, FOREIGNERS, IDS, New, Op, WORKERS};
+use crate::ops::{Ending, FOREIGNERS, IDS, New, Op, WORKERS};
 use crate::rules::{Checked, LIMIT, Outside, Past, check};
 use crate::snapshot::Snapshot;
 use crate::support::{Server, run};
@@ -35,12 +35,15 @@ const OPTIONS: &str = "{\"resultTtl\":0}";
 /// Of the process that enqueues and waits; the last group of its name.
 const NAME: &str = "00000000-0000-4000-8000-0000000000ad";
 const ADDRESS: &str = "0000000000ad";
+/// ... and of another, which waits only.
+const ADDRESSES: [&str; 2] = [ADDRESS, "0000000000be"];
+const REPLIES: &str = "q:reply:";
 /// The places on the way: of calls that the broker makes, and of those whose answers are lost.
 const PLACE: usize = 0;
 const LOST_PLACE: usize = 1;
 
 /// What must happen at some time in ten seconds.
-pub const EVENTS: [&str; 19] = [
+pub const EVENTS: [&str; 20] = [
     "created",
     "existed",
     "resent",
@@ -60,6 +63,7 @@ pub const EVENTS: [&str; 19] = [
     "dropped",
     "told",
     "call answered",
+    "both told",
 ];
 
 /// What a step must bring about.
@@ -71,6 +75,8 @@ pub struct Expected {
     pub owned: Option<(Arc<str>, BTreeSet<String>)>,
     /// What is pending afterwards, oldest first.
     pub pending: Option<Vec<String>>,
+    /// What the process that enqueues waits for afterwards.
+    pub awaited: BTreeSet<String>,
     /// By a worker that sends no replies.
     pub untold: bool,
     /// Nothing changes.
@@ -138,9 +144,11 @@ fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// Whether the process that enqueues waits for that task, as it was.
-fn awaited(id: &str, before: &Snapshot) -> bool {
-    id == CALLED || before.field(id, "reply-to") == Some(ADDRESS)
+/// The addresses of those who wait for that task, as it was.
+fn waiters(id: &str, before: &Snapshot) -> Vec<&'static str> {
+    let noted = before.field(id, "reply-to").unwrap_or_default();
+    let waits = |address: &&str| id.ends_with(address) || noted.split(',').any(|it| it == *address);
+    ADDRESSES.into_iter().filter(waits).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -163,9 +171,11 @@ impl World {
         run::<()>(&mut redis, "FLUSHALL");
         let mut messages = server.connect();
         let mut subscription = messages.as_pubsub();
-        let replies = format!("q:reply:{ADDRESS}");
-        for channel in ["q:results", "q:end", &replies] {
-            subscription.subscribe(channel).expect("a subscription");
+        subscription.subscribe("q:results").expect("a subscription");
+        subscription.subscribe("q:end").expect("a subscription");
+        for address in ADDRESSES {
+            let replies = format!("{REPLIES}{address}");
+            subscription.subscribe(replies).expect("a subscription");
         }
         // What `as_pubsub` gives ends its subscriptions with itself.
         std::mem::forget(subscription);
@@ -234,13 +244,19 @@ impl World {
             if !past.disturbed {
                 let (heard, ends) = (heard.contains(id), expected.ended.contains(id));
                 prop_assert_eq!(heard, ends, "whether {} ends", id);
-                if ends && !expected.untold && awaited(id, before) {
-                    prop_assert!(told.contains(id), "who waits for {} is not told", id);
-                    self.seen.insert(if id == CALLED {
-                        "call answered"
-                    } else {
-                        "told"
-                    });
+                let waiters = match ends && !expected.untold {
+                    true => waiters(id, before),
+                    false => Vec::new(),
+                };
+                for address in &waiters {
+                    let is_told = told.contains(&((*address).to_owned(), id.to_owned()));
+                    prop_assert!(is_told, "{} waits for {} and is not told", address, id);
+                }
+                match (waiters.len(), before.field(id, "reply-to")) {
+                    (0, _) => {}
+                    (1, None) => self.saw("call answered"),
+                    (1, Some(_)) => self.saw("told"),
+                    _ => self.saw("both told"),
                 }
             }
             let created =
@@ -253,6 +269,14 @@ impl World {
                 let (was, is) = (&before.tasks[id], &now.tasks[id]);
                 prop_assert_eq!(was, is, "{} had finished already", id);
             }
+        }
+        for id in &expected.awaited {
+            let waiters = waiters(id, &now);
+            prop_assert!(
+                waiters.contains(&ADDRESS),
+                "nobody knows who waits for {}",
+                id
+            );
         }
         if let Some((owner, taken)) = &expected.owned {
             let owned = IDS.iter().filter(|id| now.owner(id) == Some(&**owner));
@@ -276,9 +300,13 @@ impl World {
         check(&self.now, &mut self.pasts, &outside)
     }
 
-    /// The tasks of which a finish has been published since this was last asked, and those of which the
-    /// process that waits has been told.
-    fn messages(&mut self) -> (Vec<String>, BTreeSet<String>) {
+    fn saw(&mut self, event: &'static str) {
+        self.seen.insert(event);
+    }
+
+    /// The tasks of which a finish has been published since this was last asked, and which address has been told
+    /// of which.
+    fn messages(&mut self) -> (Vec<String>, BTreeSet<(String, String)>) {
         run::<()>(&mut self.redis, "PUBLISH q:end .");
         let (mut finished, mut told) = (Vec::new(), BTreeSet::new());
         loop {
@@ -288,8 +316,10 @@ impl World {
                 "q:results" => finished.extend(text.strip_prefix("q:task:").map(str::to_owned)),
                 "q:end" => return (finished, told),
                 _ => {
+                    let address = channel.strip_prefix(REPLIES).unwrap_or_default();
                     let names = |id: &str| text.contains(&format!("{}:{id}", id.len()));
-                    told.extend(IDS.into_iter().filter(|id| names(id)).map(str::to_owned));
+                    let ids = IDS.into_iter().filter(|id| names(id));
+                    told.extend(ids.map(|id| (address.to_owned(), id.to_owned())));
                 }
             }
         }

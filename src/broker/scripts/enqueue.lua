@@ -2,14 +2,14 @@
 --
 -- KEYS[1]  {q}:pending
 -- KEYS[2]  {q}:due
--- KEYS[3]  {q}:sent:{address}: for each of this client's places on the way, its latest call
+-- KEYS[3]  {q}:sent:{name}: for each of this client's places on the way, its latest call
 -- ARGV[1]  prefix of the tasks' keys, {q}:task:
 -- ARGV[2]  pending-created, one for the whole call, which no other call of this client has
 -- ARGV[3]  channel {q}:wake
 -- ARGV[4]  the place on the way that this call has
 -- ARGV[5…] records, each beginning with its kind:
 --          f function      of the tasks that follow
---          w reply-to      of the tasks that follow: who waits, '' for nobody
+--          w reply-to      of the tasks that follow: who waits, where their ids don't say it; '' for nobody
 --          n n             so many plain tasks follow, of ids that were made for them, so that nobody
 --                          needs to look whether they are there: all ids, then all args
 --          p n             so many plain tasks: id, args

@@ -86,7 +86,7 @@ end
 
 local outcomes, lost = 0, false -- which of them were not written, by number
 local leaving, through, places = 0, {}, nil -- what leaves `executing`, and how many there are older
-local seal, reply_to, waiters, message, ttl = '', false, false, nil, ARGV[9]
+local seal, noted, waiters, message, ttl = '', false, false, nil, ARGV[9]
 
 local held, older -- how many this worker has there, and for each outcome how many of these are older
 if ARGV[10] ~= '' then
@@ -171,9 +171,9 @@ while at <= last do
   if kind == 'o' then
     seal = 'owner:' .. what
   elseif kind == 'w' then
-    reply_to, waiters = true, what
+    noted, waiters = true, what
   elseif kind == 'i' then
-    reply_to, waiters = false, what ~= '' and what
+    noted, waiters = false, what ~= '' and what
   elseif kind == 'm' then
     message = what
   elseif kind == 't' then
@@ -206,7 +206,7 @@ while at <= last do
       local written, leaves = true, true
       outcomes = outcomes + 1
       if at_once and try('HDEL', key, seal) == 1 then
-        settle(key, id, now, reply_to, ttl, kind, a, b, waiters, message)
+        settle(key, id, now, noted, ttl, kind, a, b, waiters, message)
       else
         written, leaves = write_unsealed(key, seal, ttl, kind, id, a, b, words > 3 and ARGV[at + 3])
         unsealed = unsealed or {}
@@ -361,7 +361,7 @@ local args_field = args_apart and '' or 'args'
 
 local dropped, extras = false, false -- false, not nil: the answer must have no holes
 local answered, length, count = { 1, alive, false, false }, 4, 0
-local of_function, created, noted
+local of_function, created, waits
 local started, bytes, left = {}, 0, #ids
 
 while left > 0 and (again or bytes < budget) do
@@ -404,12 +404,12 @@ while left > 0 and (again or bytes < budget) do
       end
       started[count + 1] = id
     end
-    if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= noted then
-      of_function, created, noted = found[1], found[3], found[6]
+    if count == 0 or found[1] ~= of_function or found[3] ~= created or found[6] ~= waits then
+      of_function, created, waits = found[1], found[3], found[6]
       answered[length + 1] = 0
       answered[length + 2] = of_function
       answered[length + 3] = created
-      answered[length + 4] = noted
+      answered[length + 4] = waits
       length = length + 4
     end
     answered[length + 1] = id

@@ -84,8 +84,8 @@ local function answer(id, waiters, kind, a, b)
   -- Longest reply that is sent together with others: each string that is made on the way there is hashed,
   -- byte by byte. With shorter ones the messages take longer.
   local SHORT = 1024
-  -- Processes that are told of an end, at most: attach.lua notes as many.
-  local WAITERS = 16
+  -- Processes that are told of an end, at most: attach.lua notes one less, and the id may name one.
+  local WAITERS = 17
 
   local reply = #id .. ':' .. id
   if #a + #b > INLINE then
@@ -190,8 +190,8 @@ local function announce(results, reply_prefix)
   if settles >= MANY then
     -- Nobody can where nobody is subscribed to the channel or to any pattern, and there is no replica where somebody
     -- may be: not even one that was here lately, and is sent what it has missed once it comes back.
-    local here, patterns = try('PUBSUB', 'NUMSUB', results), try('PUBSUB', 'NUMPAT')
-    local replicas = here[2] == 0 and patterns == 0 and try('INFO', 'replication')
+    local nobody = try('PUBSUB', 'NUMSUB', results)[2] == 0 and try('PUBSUB', 'NUMPAT') == 0
+    local replicas = nobody and try('INFO', 'replication')
     if type(replicas) == 'string' and string.find(replicas, 'repl_backlog_active:0\r', 1, true) then
       return
     end
