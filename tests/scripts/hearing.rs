@@ -2,13 +2,12 @@
 //! `{q}:results`.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use crate::support::{Server, contents, run};
 use crate::*;
 
 const ADDRESS: &str = "0000000000ad";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT_MS: u32 = 30_000;
 
 /// An id that was made for a call of the process with that address.
 fn called(number: u32) -> String {
@@ -181,8 +180,7 @@ fn the_wires_message_goes_out_wherever_anybody_could_hear_it_and_is_spared_for_m
             .exec(&mut listener)
             .expect("a subscription");
         assert_eq!(end(redis, through, 8), heard, "{command} {channel}");
-        drop(listener);
-        wait_for(|| subscribers(redis) == (0, 0));
+        run::<()>(redis, "CLIENT KILL TYPE pubsub");
     }
     for forbidden in ["pubsub", "info"] {
         let mut poor = user(&server, redis, &format!("~* &* +@all -{forbidden}"));
@@ -197,20 +195,15 @@ fn who_listens_on_a_replica_hears_of_each_end_and_of_those_that_it_has_missed() 
     let (redis, through) = (&mut server.connect(), &mut server.connect());
     let replica = Server::with(&["--replicaof", &format!("127.0.0.1 {port}")]);
     let on_replica = &mut replica.connect();
-    let is = |redis: &mut Connection, line: &str| {
-        let replication: String = run(redis, "INFO replication");
-        replication.lines().any(|other| other == line)
-    };
-    wait_for(|| is(on_replica, "master_link_status:up"));
+    wait_for_replica(redis);
     let heard = Heard::from_here(&replica);
     assert_eq!(end(redis, through, 8), 8, "for the replica");
     // Disconnected, it is sent later what it has missed.
     run::<()>(redis, "CONFIG SET requirepass closed");
     run::<()>(redis, "CLIENT KILL TYPE replica");
-    wait_for(|| is(redis, "connected_slaves:0"));
     assert_eq!(end(redis, through, 9), 9, "for one that was here");
     run::<()>(on_replica, "CONFIG SET masterauth closed");
-    wait_for(|| is(on_replica, "master_link_status:up"));
+    wait_for_replica(redis);
     let results = |count: usize| (0..count).map(|number| format!("q:results q:task:t{number}"));
     run::<()>(redis, "PUBLISH q:last .");
     let mut expected: Vec<String> = results(8).chain(results(9)).collect();
@@ -218,17 +211,11 @@ fn who_listens_on_a_replica_hears_of_each_end_and_of_those_that_it_has_missed() 
     assert_eq!(heard.until("q:last"), expected);
 }
 
-fn subscribers(redis: &mut Connection) -> (usize, usize) {
-    let channels: Vec<String> = run(redis, "PUBSUB CHANNELS");
-    (channels.len(), run(redis, "PUBSUB NUMPAT"))
-}
-
-fn wait_for(mut is: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is() {
-        assert!(since.elapsed() < LIMIT, "in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// Waits until a replica is there, and has all that was written.
+fn wait_for_replica(redis: &mut Connection) {
+    run::<()>(redis, "INCR written");
+    let replicas: i64 = run(redis, &format!("WAIT 1 {LIMIT_MS}"));
+    assert_eq!(replicas, 1, "no replica in time");
 }
 
 fn free_port() -> String {
